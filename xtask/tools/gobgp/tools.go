@@ -1,0 +1,9 @@
+//go:build tools
+
+// Package tools pins the programs that `cargo xtask setup` builds from this module.
+package tools
+
+import (
+	_ "github.com/osrg/gobgp/v4/cmd/gobgp"
+	_ "github.com/osrg/gobgp/v4/cmd/gobgpd"
+)
