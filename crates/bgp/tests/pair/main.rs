@@ -1,0 +1,11 @@
+//! Whole speakers against each other, and against bytes no speaker would send, on a virtual clock.
+
+mod collision;
+mod configuration;
+mod conversation;
+mod faults;
+mod opening;
+mod protocol;
+mod random;
+mod restart;
+mod simulation;
