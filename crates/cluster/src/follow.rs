@@ -1,0 +1,440 @@
+//! The owner of the snapshot: gathers what the watches tell, publishes what changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{
+    CiliumBGPAdvertisement, CiliumBGPClusterConfig, CiliumBGPNodeConfig,
+    CiliumBGPNodeConfigOverride, CiliumBGPPeerConfig,
+};
+use plan::{NodeFacts, Snapshot};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use crate::interest::{Interest, Kind, NodeConfigInterest, NodeInterest};
+use crate::watch::{Source, Told, watch};
+use crate::wire;
+
+/// Least time between two snapshots. A change after a longer quiet is published at once; changes that follow each other
+/// faster are published together, so that planning 1,000 changes takes 50 plans a second and not 1,000.
+pub const BURST: Duration = Duration::from_millis(20);
+
+/// Changes that may wait for the owner. A watch that is faster waits; none is lost.
+const CHANGES: usize = 256;
+
+/// What is followed, for as long as this lives.
+#[derive(Debug)]
+pub struct Following {
+    /// The newest snapshot; `None` until every kind has been listed.
+    pub snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// How new it is.
+    pub freshness: watch::Receiver<Freshness>,
+    _tasks: JoinSet<()>,
+}
+
+/// How far the snapshot can be trusted to be what the API server says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Freshness {
+    /// Kinds that have not been listed yet. While there are any, there is no snapshot.
+    pub unlisted: BTreeSet<Kind>,
+    /// Kinds whose watch is broken at present, each with the reason. Their part of the snapshot stands still.
+    pub lost: BTreeMap<Kind, String>,
+    /// Kinds that the API server does not know.
+    pub absent: BTreeSet<Kind>,
+}
+
+impl Freshness {
+    /// Whether every kind is listed and watched.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.unlisted.is_empty() && self.lost.is_empty()
+    }
+}
+
+/// Follows what `interest` names. Needs a tokio runtime with time and network; starts one task per kind and one more.
+#[must_use]
+pub fn follow(client: &kube::Client, interest: &Interest) -> Following {
+    let (changes, told) = mpsc::channel(CHANGES);
+    let mut watches = Watches {
+        client,
+        changes,
+        tasks: JoinSet::new(),
+        kinds: BTreeSet::new(),
+    };
+    watches.start_all(interest);
+    let Watches {
+        tasks: mut tasks_of_kinds,
+        kinds,
+        ..
+    } = watches;
+
+    let specs_only = interest.node_configs == Some(NodeConfigInterest::Specs);
+    let freshness = Freshness {
+        unlisted: kinds,
+        ..Freshness::default()
+    };
+    let (snapshot_sender, snapshot) = watch::channel(None);
+    let (freshness_sender, freshness_receiver) = watch::channel(freshness.clone());
+    let owner = Owner {
+        snapshot: Snapshot::default(),
+        freshness,
+        specs_only,
+    };
+    tasks_of_kinds.spawn(owner.run(told, snapshot_sender, freshness_sender));
+    Following {
+        snapshot,
+        freshness: freshness_receiver,
+        _tasks: tasks_of_kinds,
+    }
+}
+
+/// What a watch tells, by kind.
+#[derive(Debug)]
+pub(crate) enum Change {
+    Node(Told<NodeFacts>),
+    CiliumNode(Told<NodeFacts>),
+    ClusterConfig(Told<CiliumBGPClusterConfig>),
+    PeerConfig(Told<CiliumBGPPeerConfig>),
+    Advertisement(Told<CiliumBGPAdvertisement>),
+    Override(Told<CiliumBGPNodeConfigOverride>),
+    NodeConfig(Told<CiliumBGPNodeConfig>),
+    Secret(Told<()>),
+}
+
+struct Watches<'a> {
+    client: &'a kube::Client,
+    changes: mpsc::Sender<Change>,
+    tasks: JoinSet<()>,
+    kinds: BTreeSet<Kind>,
+}
+
+impl Watches<'_> {
+    fn start_all(&mut self, interest: &Interest) {
+        let Interest {
+            nodes,
+            cilium_nodes,
+            cluster_configs,
+            peer_configs,
+            advertisements,
+            overrides,
+            node_configs,
+            secrets_namespace,
+        } = interest;
+        if let Some(nodes) = nodes {
+            self.start_nodes(Kind::Node, "/api/v1", nodes, Change::Node);
+        }
+        if let Some(nodes) = cilium_nodes {
+            self.start_nodes(Kind::CiliumNode, CILIUM, nodes, Change::CiliumNode);
+        }
+        if *cluster_configs {
+            self.start(
+                Kind::ClusterConfig,
+                CILIUM,
+                None,
+                false,
+                Change::ClusterConfig,
+            );
+        }
+        if *peer_configs {
+            self.start(Kind::PeerConfig, CILIUM, None, false, Change::PeerConfig);
+        }
+        if *advertisements {
+            self.start(
+                Kind::Advertisement,
+                CILIUM,
+                None,
+                false,
+                Change::Advertisement,
+            );
+        }
+        if *overrides {
+            self.start(Kind::Override, CILIUM, None, false, Change::Override);
+        }
+        match node_configs {
+            None => {}
+            Some(NodeConfigInterest::Specs) => {
+                self.start_with(
+                    Kind::NodeConfig,
+                    CILIUM,
+                    None,
+                    false,
+                    wire::drop_status,
+                    Change::NodeConfig,
+                );
+            }
+            Some(NodeConfigInterest::Named(name)) => {
+                self.start(
+                    Kind::NodeConfig,
+                    CILIUM,
+                    Some(name.clone()),
+                    false,
+                    Change::NodeConfig,
+                );
+            }
+        }
+        if let Some(namespace) = secrets_namespace {
+            self.start(
+                Kind::Secret,
+                &format!("/api/v1/namespaces/{namespace}"),
+                None,
+                true,
+                Change::Secret,
+            );
+        }
+    }
+
+    fn start_nodes(
+        &mut self,
+        kind: Kind,
+        group: &str,
+        nodes: &NodeInterest,
+        wrap: fn(Told<NodeFacts>) -> Change,
+    ) {
+        match nodes {
+            NodeInterest::Labels => self.start(kind, group, None, true, wrap),
+            NodeInterest::Named(name) => self.start(kind, group, Some(name.clone()), false, wrap),
+        }
+    }
+
+    fn start<T: wire::Wire>(
+        &mut self,
+        kind: Kind,
+        group: &str,
+        only: Option<String>,
+        metadata_only: bool,
+        wrap: fn(Told<T>) -> Change,
+    ) {
+        self.start_with(kind, group, only, metadata_only, |_| {}, wrap);
+    }
+
+    fn start_with<T: wire::Wire>(
+        &mut self,
+        kind: Kind,
+        group: &str,
+        only: Option<String>,
+        metadata_only: bool,
+        slim: fn(&mut T),
+        wrap: fn(Told<T>) -> Change,
+    ) {
+        let path = format!("{group}/{kind}");
+        let source = Source {
+            client: self.client.clone(),
+            kind,
+            path,
+            only,
+            metadata_only,
+            slim,
+        };
+        self.kinds.insert(kind);
+        self.tasks.spawn(watch(source, wrap, self.changes.clone()));
+    }
+}
+
+const CILIUM: &str = "/apis/cilium.io/v2";
+
+struct Owner {
+    snapshot: Snapshot,
+    freshness: Freshness,
+    specs_only: bool,
+}
+
+impl Owner {
+    async fn run(
+        mut self,
+        mut told: mpsc::Receiver<Change>,
+        snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+        freshness: watch::Sender<Freshness>,
+    ) {
+        let mut pending = false;
+        let mut not_before = Instant::now();
+        loop {
+            tokio::select! {
+                change = told.recv() => match change {
+                    Some(change) => pending |= self.take(change),
+                    None => return,
+                },
+                () = sleep_until(not_before), if pending && self.freshness.unlisted.is_empty() => {}
+            }
+            while let Ok(change) = told.try_recv() {
+                pending |= self.take(change);
+            }
+            if pending && self.freshness.unlisted.is_empty() && not_before <= Instant::now() {
+                pending = false;
+                not_before = Instant::now() + BURST;
+                snapshots.send_replace(Some(Arc::new(self.snapshot.clone())));
+            }
+            freshness.send_if_modified(|published| {
+                let changed = *published != self.freshness;
+                if changed {
+                    published.clone_from(&self.freshness);
+                }
+                changed
+            });
+        }
+    }
+
+    /// Whether the snapshot says something else than before.
+    fn take(&mut self, change: Change) -> bool {
+        let Self {
+            snapshot,
+            freshness,
+            specs_only,
+        } = self;
+        match change {
+            Change::Node(told) => freshness
+                .note(Kind::Node, told)
+                .is_some_and(|told| told.into(&mut snapshot.nodes)),
+            Change::CiliumNode(told) => {
+                freshness.note(Kind::CiliumNode, told).is_some_and(|told| {
+                    let absent = matches!(told, News::Absent);
+                    let before = snapshot.cilium_nodes.is_some();
+                    let changed = told.into(snapshot.cilium_nodes.get_or_insert_default());
+                    if absent {
+                        snapshot.cilium_nodes = None;
+                    }
+                    changed || before == absent
+                })
+            }
+            Change::ClusterConfig(told) => freshness
+                .note(Kind::ClusterConfig, told)
+                .is_some_and(|told| told.into(&mut snapshot.cluster_configs)),
+            Change::PeerConfig(told) => freshness
+                .note(Kind::PeerConfig, told)
+                .is_some_and(|told| told.into(&mut snapshot.peer_configs)),
+            Change::Advertisement(told) => freshness
+                .note(Kind::Advertisement, told)
+                .is_some_and(|told| told.into(&mut snapshot.advertisements)),
+            Change::Override(told) => freshness
+                .note(Kind::Override, told)
+                .is_some_and(|told| told.into(&mut snapshot.overrides)),
+            Change::NodeConfig(told) => {
+                freshness.note(Kind::NodeConfig, told).is_some_and(|told| {
+                    if *specs_only {
+                        told.into_if(&mut snapshot.node_configs, wire::same_wish)
+                    } else {
+                        told.into(&mut snapshot.node_configs)
+                    }
+                })
+            }
+            Change::Secret(told) => freshness
+                .note(Kind::Secret, told)
+                .is_some_and(|told| told.into_names(&mut snapshot.secrets)),
+        }
+    }
+}
+
+impl Freshness {
+    /// Notes what a watch says of itself, and gives back what it says of its objects. The first list of a kind is
+    /// always news: it may be the last one that a snapshot waits for.
+    fn note<T>(&mut self, kind: Kind, told: Told<T>) -> Option<News<T>> {
+        let news = match told {
+            Told::All(objects) => News::All {
+                objects,
+                first: self.unlisted.remove(&kind),
+            },
+            Told::Set(name, value) => return Some(News::Set(name, value)),
+            Told::Removed(name) => return Some(News::Removed(name)),
+            Told::Absent => {
+                let first = self.unlisted.remove(&kind);
+                if !self.absent.insert(kind) && !first {
+                    return None;
+                }
+                debug!(%kind, "the API server does not know this kind");
+                self.found(kind);
+                return Some(News::Absent);
+            }
+            Told::Connected => {
+                self.found(kind);
+                return None;
+            }
+            Told::Lost(reason) => {
+                if self.lost.is_empty() {
+                    warn!(%kind, reason, "watch is broken");
+                }
+                self.lost.insert(kind, reason);
+                return None;
+            }
+        };
+        self.absent.remove(&kind);
+        self.found(kind);
+        Some(news)
+    }
+
+    fn found(&mut self, kind: Kind) {
+        if self.lost.remove(&kind).is_some() && self.lost.is_empty() {
+            info!("all watches work again");
+        }
+    }
+}
+
+/// What is new among the objects of a kind.
+enum News<T> {
+    All {
+        objects: BTreeMap<String, Arc<T>>,
+        first: bool,
+    },
+    Set(String, Arc<T>),
+    Removed(String),
+    Absent,
+}
+
+impl<T: PartialEq> News<T> {
+    fn into(self, objects: &mut BTreeMap<String, Arc<T>>) -> bool {
+        self.into_if(objects, |a, b| a == b)
+    }
+}
+
+impl<T> News<T> {
+    /// Changes `objects` and says whether they now say something else, where `same` tells what says the same. The
+    /// newest state is kept in any case.
+    fn into_if(self, objects: &mut BTreeMap<String, Arc<T>>, same: fn(&T, &T) -> bool) -> bool {
+        match self {
+            Self::All {
+                objects: new,
+                first,
+            } => {
+                let old = std::mem::replace(objects, new);
+                let equal = old.len() == objects.len()
+                    && old
+                        .iter()
+                        .zip(objects.iter())
+                        .all(|((a, old), (b, new))| a == b && same(old, new));
+                first || !equal
+            }
+            Self::Set(name, value) => match objects.insert(name, value.clone()) {
+                Some(old) => !same(&old, &value),
+                None => true,
+            },
+            Self::Removed(name) => objects.remove(&name).is_some(),
+            Self::Absent => {
+                objects.clear();
+                true
+            }
+        }
+    }
+}
+
+impl News<()> {
+    fn into_names(self, names: &mut BTreeSet<String>) -> bool {
+        match self {
+            Self::All { objects, first } => {
+                let new: BTreeSet<_> = objects.into_keys().collect();
+                let changed = first || new != *names;
+                *names = new;
+                changed
+            }
+            Self::Set(name, _) => names.insert(name),
+            Self::Removed(name) => names.remove(&name),
+            Self::Absent => {
+                names.clear();
+                true
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

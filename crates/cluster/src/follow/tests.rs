@@ -1,0 +1,219 @@
+//! The owner of the snapshot, told by hand.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::*;
+
+/// An owner that follows these kinds, and what its readers see.
+struct Scene {
+    told: mpsc::Sender<Change>,
+    snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
+    freshness: watch::Receiver<Freshness>,
+    _task: JoinSet<()>,
+}
+
+fn scene(kinds: &[Kind]) -> Scene {
+    let unlisted = kinds.iter().copied().collect();
+    let freshness = Freshness {
+        unlisted,
+        ..Freshness::default()
+    };
+    let (told, changes) = mpsc::channel(CHANGES);
+    let (snapshot_sender, snapshot) = watch::channel(None);
+    let (freshness_sender, freshness_receiver) = watch::channel(freshness.clone());
+    let owner = Owner {
+        snapshot: Snapshot::default(),
+        freshness,
+        specs_only: true,
+    };
+    let mut task = JoinSet::new();
+    task.spawn(owner.run(changes, snapshot_sender, freshness_sender));
+    Scene {
+        told,
+        snapshot,
+        freshness: freshness_receiver,
+        _task: task,
+    }
+}
+
+impl Scene {
+    async fn tell(&self, change: Change) {
+        self.told.send(change).await.expect("the owner listens");
+    }
+
+    /// The next snapshot; `None` if there is none for a while.
+    async fn next(&mut self) -> Option<Arc<Snapshot>> {
+        match timeout(Duration::from_millis(200), self.snapshot.changed()).await {
+            Ok(changed) => {
+                changed.expect("the owner lives");
+                self.snapshot.borrow_and_update().clone()
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+fn node(number: usize) -> (String, Arc<NodeFacts>) {
+    let labels = [("number".to_owned(), number.to_string())].into();
+    (
+        format!("n{number}"),
+        Arc::new(NodeFacts {
+            labels,
+            ..NodeFacts::default()
+        }),
+    )
+}
+
+fn node_config(asn: u32, version: u64) -> Change {
+    let mut config = CiliumBGPNodeConfig::default();
+    config.metadata.resource_version = Some(version.to_string());
+    let instance = api::node_config::Instance {
+        local_asn: Some(asn),
+        ..Default::default()
+    };
+    config.spec.bgp_instances.push(instance);
+    Change::NodeConfig(Told::Set("n".to_owned(), Arc::new(config)))
+}
+
+#[tokio::test]
+async fn there_is_no_snapshot_until_every_kind_is_listed() {
+    let mut scene = scene(&[Kind::Node, Kind::ClusterConfig]);
+    scene.tell(Change::Node(Told::All([node(1)].into()))).await;
+    scene
+        .tell(Change::Node(Told::Set(node(2).0, node(2).1)))
+        .await;
+    assert_eq!(scene.next().await, None);
+    assert_eq!(
+        scene.freshness.borrow().unlisted,
+        [Kind::ClusterConfig].into()
+    );
+
+    scene
+        .tell(Change::ClusterConfig(Told::All(BTreeMap::new())))
+        .await;
+    let snapshot = scene.next().await.expect("all kinds are listed");
+    assert_eq!(snapshot.nodes, [node(1), node(2)].into());
+    assert!(scene.freshness.borrow().is_live());
+}
+
+#[tokio::test]
+async fn an_empty_cluster_is_a_snapshot_too() {
+    let mut scene = scene(&[Kind::Node]);
+    scene.tell(Change::Node(Told::All(BTreeMap::new()))).await;
+    assert_eq!(scene.next().await.as_deref(), Some(&Snapshot::default()));
+}
+
+#[tokio::test]
+async fn a_burst_is_published_at_most_every_twenty_milliseconds_and_ends_complete() {
+    let mut scene = scene(&[Kind::Node]);
+    scene.tell(Change::Node(Told::All(BTreeMap::new()))).await;
+    scene.next().await.expect("listed");
+    let begin = Instant::now();
+    let (told, sender) = (scene.told.clone(), 2000);
+    let burst = tokio::spawn(async move {
+        for number in 0..sender {
+            let (name, facts) = node(number);
+            told.send(Change::Node(Told::Set(name, facts)))
+                .await
+                .expect("the owner listens");
+        }
+    });
+    let mut published = 0;
+    while scene
+        .snapshot
+        .borrow()
+        .as_ref()
+        .is_none_or(|snapshot| snapshot.nodes.len() < sender)
+    {
+        scene.next().await.expect("the rest is published");
+        published += 1;
+    }
+    burst.await.expect("all is sent");
+    let most = begin.elapsed().as_millis() / BURST.as_millis() + 2;
+    assert!(published <= most, "{published} snapshots, at most {most}");
+}
+
+#[tokio::test]
+async fn what_says_the_same_is_not_published() {
+    let mut scene = scene(&[Kind::Node, Kind::NodeConfig]);
+    scene.tell(Change::Node(Told::All([node(1)].into()))).await;
+    scene
+        .tell(Change::NodeConfig(Told::All(BTreeMap::new())))
+        .await;
+    scene.next().await.expect("listed");
+
+    scene.tell(node_config(65001, 10)).await;
+    assert!(scene.next().await.is_some());
+    scene.tell(node_config(65001, 11)).await;
+    scene
+        .tell(Change::Node(Told::Set(node(1).0, node(1).1)))
+        .await;
+    scene.tell(Change::Node(Told::All([node(1)].into()))).await;
+    scene
+        .tell(Change::Node(Told::Removed("unknown".to_owned())))
+        .await;
+    assert_eq!(
+        scene.next().await,
+        None,
+        "an agent's status, a heartbeat, a new list"
+    );
+
+    scene.tell(node_config(65002, 12)).await;
+    let snapshot = scene.next().await.expect("the spec has changed");
+    assert_eq!(
+        snapshot.node_configs["n"]
+            .metadata
+            .resource_version
+            .as_deref(),
+        Some("12")
+    );
+}
+
+#[tokio::test]
+async fn cilium_nodes_are_none_where_the_kind_does_not_exist() {
+    let mut scene = scene(&[Kind::CiliumNode]);
+    scene.tell(Change::CiliumNode(Told::Absent)).await;
+    assert_eq!(
+        scene.next().await.expect("known to be absent").cilium_nodes,
+        None
+    );
+    scene.tell(Change::CiliumNode(Told::Absent)).await;
+    assert_eq!(scene.next().await, None, "still absent");
+    scene
+        .tell(Change::CiliumNode(Told::All(BTreeMap::new())))
+        .await;
+    assert_eq!(
+        scene.next().await.expect("the CRD came").cilium_nodes,
+        Some(BTreeMap::new())
+    );
+    assert_eq!(scene.freshness.borrow().absent, BTreeSet::new());
+}
+
+#[tokio::test]
+async fn a_broken_watch_is_told_and_the_snapshot_stays() {
+    let mut scene = scene(&[Kind::Node]);
+    scene.tell(Change::Node(Told::All([node(1)].into()))).await;
+    let before = scene.next().await;
+    scene
+        .tell(Change::Node(Told::Lost("gone".to_owned())))
+        .await;
+    scene
+        .freshness
+        .wait_for(|freshness| !freshness.is_live())
+        .await
+        .expect("the owner lives");
+    assert_eq!(
+        scene.freshness.borrow().lost,
+        [(Kind::Node, "gone".to_owned())].into()
+    );
+    assert_eq!(*scene.snapshot.borrow(), before);
+    scene.tell(Change::Node(Told::Connected)).await;
+    scene
+        .freshness
+        .wait_for(Freshness::is_live)
+        .await
+        .expect("the owner lives");
+    assert_eq!(scene.next().await, None, "nothing has changed");
+}

@@ -1,0 +1,118 @@
+//! Which kinds, and which objects of them, a program reads.
+
+use std::fmt;
+
+/// A kind that can be followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Kubernetes' Node.
+    Node,
+    /// Cilium's CiliumNode; a cluster need not have it.
+    CiliumNode,
+    /// CiliumBGPClusterConfig.
+    ClusterConfig,
+    /// CiliumBGPPeerConfig.
+    PeerConfig,
+    /// CiliumBGPAdvertisement.
+    Advertisement,
+    /// CiliumBGPNodeConfigOverride.
+    Override,
+    /// CiliumBGPNodeConfig.
+    NodeConfig,
+    /// Secret, of one namespace and by name only: its contents are never asked for.
+    Secret,
+}
+
+impl Kind {
+    /// The plural that the API server uses.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Node => "nodes",
+            Self::CiliumNode => "ciliumnodes",
+            Self::ClusterConfig => "ciliumbgpclusterconfigs",
+            Self::PeerConfig => "ciliumbgppeerconfigs",
+            Self::Advertisement => "ciliumbgpadvertisements",
+            Self::Override => "ciliumbgpnodeconfigoverrides",
+            Self::NodeConfig => "ciliumbgpnodeconfigs",
+            Self::Secret => "secrets",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.plural())
+    }
+}
+
+/// Which Nodes or CiliumNodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeInterest {
+    /// All of them, but only their names and labels.
+    Labels,
+    /// The one of this name, with addresses and pod CIDRs.
+    Named(String),
+}
+
+/// Which CiliumBGPNodeConfigs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeConfigInterest {
+    /// All of them, without their status.
+    Specs,
+    /// The one of this name, complete.
+    Named(String),
+}
+
+/// What a program follows. What it does not name stays empty in its snapshots.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// Kubernetes' Nodes.
+    pub nodes: Option<NodeInterest>,
+    /// CiliumNodes.
+    pub cilium_nodes: Option<NodeInterest>,
+    /// All CiliumBGPClusterConfigs.
+    pub cluster_configs: bool,
+    /// All CiliumBGPPeerConfigs.
+    pub peer_configs: bool,
+    /// All CiliumBGPAdvertisements.
+    pub advertisements: bool,
+    /// All CiliumBGPNodeConfigOverrides.
+    pub overrides: bool,
+    /// CiliumBGPNodeConfigs.
+    pub node_configs: Option<NodeConfigInterest>,
+    /// Names of the Secrets in this namespace.
+    pub secrets_namespace: Option<String>,
+}
+
+impl Interest {
+    /// What the operator reads.
+    #[must_use]
+    pub fn operator(secrets_namespace: Option<String>) -> Self {
+        Self {
+            nodes: Some(NodeInterest::Labels),
+            cilium_nodes: Some(NodeInterest::Labels),
+            cluster_configs: true,
+            peer_configs: true,
+            advertisements: false,
+            overrides: true,
+            node_configs: Some(NodeConfigInterest::Specs),
+            secrets_namespace,
+        }
+    }
+
+    /// What the agent of a node reads: of its own node everything, of the others nothing.
+    #[must_use]
+    pub fn agent(node: &str) -> Self {
+        Self {
+            nodes: Some(NodeInterest::Named(node.to_owned())),
+            cilium_nodes: Some(NodeInterest::Named(node.to_owned())),
+            cluster_configs: false,
+            peer_configs: true,
+            advertisements: true,
+            overrides: false,
+            node_configs: Some(NodeConfigInterest::Named(node.to_owned())),
+            secrets_namespace: None,
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! A live copy of the Kubernetes objects a program reads.
+//!
+//! ```text
+//!  API ──► [watch: one task per kind] ──Told (mpsc)──► [owner of the Snapshot] ──► (watch) Option<Arc<Snapshot>>
+//!                                                                 └──────────────► (watch) Freshness
+//! ```
+//!
+//! What is promised:
+//!
+//! * No [`Snapshot`](plan::Snapshot) is published before every followed kind has been listed once; from then on there
+//!   always is one, also while the API server is away.
+//! * The first change after a quiet time is published at once, a burst at most every [`follow::BURST`].
+//! * A kind is replaced as a whole after a new list: there is no moment at which half of it is missing.
+//! * A kind whose CRD does not exist is empty (CiliumNodes: `None`) and is looked for again.
+//! * An object that cannot be decoded costs that object only: it is left out, and a log line names it.
+//! * Following never ends by itself; it ends when [`Following`] is dropped.
+//!
+//! This crate decides nothing and writes nothing.
+
+pub mod config_dir;
+mod connect;
+mod error;
+pub mod follow;
+mod interest;
+mod watch;
+mod wire;
+
+pub use connect::{ConnectOptions, connect};
+pub use error::{Error, causes};
+pub use follow::{Following, Freshness, follow};
+pub use interest::{Interest, Kind, NodeConfigInterest, NodeInterest};
+pub use kube::Client;

@@ -1,0 +1,150 @@
+//! Which prefix is announced to a peer, with which attributes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::advertisement::{self, Advertisement, AdvertisementType};
+use api::family::Afi;
+use api::peer_config::PeerConfigSpec;
+use ipnet::IpNet;
+
+use super::instance::Context;
+use super::{Attributes, IpFamily};
+use crate::rejected::{Reason, Unsupported};
+
+/// Everything `peer_config` lets be announced: for each family, the entries of all advertisement objects whose
+/// labels its selector matches. No selector matches nothing, an empty one everything.
+pub(super) fn plan(
+    context: &Context<'_>,
+    peer_config: &str,
+    spec: &PeerConfigSpec,
+    offered: &[IpFamily],
+    reject: &mut impl FnMut(Reason),
+) -> BTreeMap<IpNet, Attributes> {
+    let mut announce: BTreeMap<IpNet, Attributes> = BTreeMap::new();
+    let mut unsupported = BTreeSet::new();
+    for wanted in spec.effective_families() {
+        let family = match wanted.afi {
+            Afi::Ipv4 => IpFamily::Ipv4,
+            Afi::Ipv6 => IpFamily::Ipv6,
+            Afi::L2vpn | Afi::Ls | Afi::Opaque => continue,
+        };
+        let Some(selector) = wanted
+            .advertisements
+            .as_ref()
+            .filter(|_| offered.contains(&family))
+        else {
+            continue;
+        };
+        let selector = match selector.parse() {
+            Ok(selector) => selector,
+            Err(problem) => {
+                let family = wanted.afi.as_str().to_owned();
+                let peer_config = peer_config.to_owned();
+                reject(Reason::SelectorInvalid {
+                    family,
+                    peer_config,
+                    problem: problem.to_string(),
+                });
+                continue;
+            }
+        };
+        for (name, advertisement) in &context.snapshot.advertisements {
+            let empty = BTreeMap::new();
+            if !selector.matches(advertisement.metadata.labels.as_ref().unwrap_or(&empty)) {
+                continue;
+            }
+            for entry in &advertisement.spec.advertisements {
+                let prefixes = prefixes(context, entry, &mut unsupported);
+                let mut prefixes = prefixes
+                    .iter()
+                    .filter(|prefix| family.contains(prefix))
+                    .peekable();
+                if prefixes.peek().is_none() {
+                    continue;
+                }
+                let attributes = attributes(name, entry.attributes.as_ref(), reject);
+                for prefix in prefixes {
+                    announce.entry(*prefix).or_default().merge(&attributes);
+                }
+            }
+        }
+    }
+    unsupported
+        .into_iter()
+        .for_each(|feature| reject(Reason::Unsupported(feature)));
+    announce
+}
+
+/// The prefixes of this node that an advertisement entry names.
+fn prefixes<'a>(
+    context: &Context<'a>,
+    entry: &Advertisement,
+    unsupported: &mut BTreeSet<Unsupported>,
+) -> &'a [IpNet] {
+    let missing = match entry.advertisement_type {
+        AdvertisementType::PodCidr => {
+            return context
+                .node()
+                .map(|node| node.pod_cidrs.as_slice())
+                .unwrap_or_default();
+        }
+        AdvertisementType::Service => Unsupported::ServiceAdvertisement,
+        AdvertisementType::Interface => Unsupported::InterfaceAdvertisement,
+        AdvertisementType::CiliumPodIpPool => Unsupported::PodIpPoolAdvertisement,
+    };
+    unsupported.insert(missing);
+    &[]
+}
+
+/// The attributes of one entry; a value that cannot be is left out and named.
+fn attributes(
+    advertisement: &str,
+    wanted: Option<&advertisement::Attributes>,
+    reject: &mut impl FnMut(Reason),
+) -> Attributes {
+    let mut attributes = Attributes::default();
+    let Some(wanted) = wanted else {
+        return attributes;
+    };
+    if let Some(value) = wanted.local_preference {
+        match u32::try_from(value) {
+            Ok(value) => attributes.local_preference = Some(value),
+            Err(_) => {
+                reject(Reason::LocalPreferenceInvalid {
+                    advertisement: advertisement.to_owned(),
+                    value,
+                });
+            }
+        }
+    }
+    let Some(communities) = &wanted.communities else {
+        return attributes;
+    };
+    let mut malformed = |community: &str| {
+        let (advertisement, community) = (advertisement.to_owned(), community.to_owned());
+        reject(Reason::CommunityInvalid {
+            advertisement,
+            community,
+        });
+    };
+    for community in &communities.standard {
+        match community.value() {
+            Some(value) => drop(attributes.communities.insert(value)),
+            None => malformed(&community.0),
+        }
+    }
+    attributes
+        .communities
+        .extend(communities.well_known.iter().map(|name| name.value()));
+    for community in &communities.large {
+        match community.value() {
+            Some([global, local1, local2]) => {
+                attributes
+                    .large_communities
+                    .insert((global, local1, local2));
+            }
+            None => malformed(&community.0),
+        }
+    }
+    attributes
+}

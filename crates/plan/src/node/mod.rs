@@ -1,0 +1,167 @@
+//! What one node must do: its BGP instances, their peers, what each announces to whom.
+
+mod advertise;
+mod instance;
+pub mod observed;
+mod peer;
+pub mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use observed::{Observed, ObservedPeer, PeeringState};
+
+use crate::rejected::Rejected;
+use crate::snapshot::Snapshot;
+
+/// What does not come from Kubernetes objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Name of this node.
+    pub node: String,
+    /// Where a router ID comes from that the NodeConfig does not give.
+    pub router_id: RouterIdMode,
+}
+
+/// Value of `bgp-router-id-allocation-mode`, as the agent reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RouterIdMode {
+    /// From the node's address.
+    #[default]
+    Default,
+    /// Only from the NodeConfig, where the operator writes it.
+    IpPool,
+}
+
+/// All that this node must do, complete, and why not the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodePlan {
+    /// BGP instances by name.
+    pub instances: BTreeMap<String, InstancePlan>,
+    /// What cannot be carried out, in order of instance and peer.
+    pub rejected: Vec<Rejected>,
+    /// Generation of the NodeConfig the plan was made from; `None` where there is none.
+    pub generation: Option<i64>,
+}
+
+/// One BGP instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstancePlan {
+    /// Our AS.
+    pub local_asn: u32,
+    /// Our BGP identifier.
+    pub router_id: Ipv4Addr,
+    /// Port to listen on; `None` only dials out.
+    pub local_port: Option<u16>,
+    /// Peers by name.
+    pub peers: BTreeMap<String, PeerPlan>,
+    /// Prefixes at least one peer is to hear of.
+    pub originate: BTreeSet<IpNet>,
+}
+
+/// One peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerPlan {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Its AS; `None` learns it from its OPEN.
+    pub asn: Option<u32>,
+    /// Our end's address; `None` lets the kernel choose.
+    pub local_address: Option<IpAddr>,
+    /// Offered hold time, seconds.
+    pub hold_time: u16,
+    /// Keepalive interval, seconds.
+    pub keepalive: u16,
+    /// Connect-retry time.
+    pub connect_retry: Duration,
+    /// TTL towards an eBGP peer.
+    pub ebgp_ttl: u8,
+    /// Restart time where graceful restart is on, seconds.
+    pub graceful_restart: Option<u16>,
+    /// Families offered, in the order of the PeerConfig.
+    pub families: Vec<IpFamily>,
+    /// What is announced, with which attributes; no entry, no announcement.
+    pub announce: BTreeMap<IpNet, Attributes>,
+}
+
+/// A unicast family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IpFamily {
+    /// IPv4 unicast.
+    Ipv4,
+    /// IPv6 unicast.
+    Ipv6,
+}
+
+impl IpFamily {
+    /// Whether `prefix` belongs to the family.
+    #[must_use]
+    pub fn contains(self, prefix: &IpNet) -> bool {
+        matches!(
+            (self, prefix),
+            (Self::Ipv4, IpNet::V4(_)) | (Self::Ipv6, IpNet::V6(_))
+        )
+    }
+}
+
+/// Attributes added to an announcement. Several advertisements of one prefix merge: communities are united,
+/// the largest local preference wins (Cilium 1.18, issue 35721).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Attributes {
+    /// LOCAL_PREF for iBGP peers; `None` means 100.
+    pub local_preference: Option<u32>,
+    /// Standard and well-known communities.
+    pub communities: BTreeSet<u32>,
+    /// Large communities: global administrator and two local parts.
+    pub large_communities: BTreeSet<(u32, u32, u32)>,
+}
+
+impl Attributes {
+    fn merge(&mut self, other: &Self) {
+        self.local_preference = self.local_preference.max(other.local_preference);
+        self.communities.extend(&other.communities);
+        self.large_communities.extend(&other.large_communities);
+    }
+}
+
+/// Plans the node: every instance of its NodeConfig that can be carried out, and the reasons for the rest.
+///
+/// No NodeConfig means no instance. Instances and peers do not affect each other, except that addresses and
+/// listening ports are given once.
+#[must_use]
+pub fn plan(snapshot: &Snapshot, settings: &Settings, observed: &Observed) -> NodePlan {
+    let Some(config) = snapshot.node_configs.get(&settings.node) else {
+        return NodePlan::default();
+    };
+    let mut plan = NodePlan {
+        generation: config.metadata.generation,
+        ..NodePlan::default()
+    };
+    let mut ports = BTreeSet::new();
+    for wanted in &config.spec.bgp_instances {
+        let context = instance::Context {
+            snapshot,
+            settings,
+            observed,
+        };
+        match instance::plan(&context, wanted, &mut ports) {
+            Ok((instance, rejected)) => {
+                plan.instances.insert(wanted.name.clone(), instance);
+                plan.rejected.extend(rejected);
+            }
+            Err(reason) => {
+                plan.rejected.push(Rejected {
+                    instance: wanted.name.clone(),
+                    peer: None,
+                    reason,
+                });
+            }
+        }
+    }
+    plan
+}
