@@ -1,0 +1,254 @@
+//! One write to the API server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{CiliumBGPClusterConfig, CiliumBGPNodeConfig, CiliumBGPPeerConfig};
+use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Client, Resource};
+use plan::cluster::{Conditioned, ConditionsOp, NodeConfigOp};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::time::timeout;
+
+/// Name under which the API server notes what we write.
+pub const FIELD_MANAGER: &str = "tombolo-operator";
+/// How long the API server may take before the write counts as failed and is made again.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// Of a NodeConfig.
+    NodeConfig(NodeConfigOp),
+    /// Of conditions.
+    Conditions(ConditionsOp),
+}
+
+/// What a write concerns: there is never more than one under way for each.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// The NodeConfig of this name.
+    NodeConfig(String),
+    /// The conditions of the object of this kind and name.
+    Conditions(Conditioned, String),
+}
+
+/// The object as it is after the write.
+#[derive(Debug, Clone)]
+pub enum Applied {
+    /// A NodeConfig, without status.
+    NodeConfig(Arc<CiliumBGPNodeConfig>),
+    /// A NodeConfig that is gone.
+    Gone {
+        /// The one that is meant.
+        uid: String,
+    },
+    /// A ClusterConfig.
+    ClusterConfig(Arc<CiliumBGPClusterConfig>),
+    /// A PeerConfig.
+    PeerConfig(Arc<CiliumBGPPeerConfig>),
+}
+
+/// Why a write failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// In words.
+    pub reason: String,
+    /// How to take it.
+    pub sort: FailureSort,
+}
+
+/// How to take a failed write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureSort {
+    /// The object is not as the plan knew it. The watch will tell.
+    Stale,
+    /// The API server does not want the object so, and the user has to know.
+    Refused,
+    /// Anything else; it may pass.
+    Passing,
+}
+
+impl Op {
+    /// What it concerns.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match self {
+            Self::NodeConfig(op) => Key::NodeConfig(op.name().to_owned()),
+            Self::Conditions(op) => Key::Conditions(op.kind, op.name.clone()),
+        }
+    }
+
+    /// Whether another attempt would be the same request. The times in conditions do not count.
+    #[must_use]
+    pub fn repeats(&self, earlier: &Self) -> bool {
+        match (self, earlier) {
+            (Self::NodeConfig(a), Self::NodeConfig(b)) => a == b,
+            (Self::Conditions(a), Self::Conditions(b)) => a.resource_version == b.resource_version,
+            (Self::NodeConfig(_), Self::Conditions(_))
+            | (Self::Conditions(_), Self::NodeConfig(_)) => false,
+        }
+    }
+
+    /// In one word, for logs and metrics.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::NodeConfig(NodeConfigOp::Create { .. }) => "create",
+            Self::NodeConfig(NodeConfigOp::Update { .. }) => "update",
+            Self::NodeConfig(NodeConfigOp::Delete { .. }) => "delete",
+            Self::Conditions(_) => "conditions",
+        }
+    }
+}
+
+impl Key {
+    /// The kind of the object.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NodeConfig(_) => "CiliumBGPNodeConfig",
+            Self::Conditions(Conditioned::ClusterConfig, _) => "CiliumBGPClusterConfig",
+            Self::Conditions(Conditioned::PeerConfig, _) => "CiliumBGPPeerConfig",
+        }
+    }
+
+    /// The name of the object.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::NodeConfig(name) | Self::Conditions(_, name) => name,
+        }
+    }
+}
+
+/// Makes one write, once.
+///
+/// # Errors
+///
+/// When it is not known to have succeeded. It may have: to make it again is harmless.
+pub async fn apply(client: Client, op: &Op) -> Result<Applied, Failure> {
+    let write = async {
+        match op {
+            Op::NodeConfig(op) => node_config(Api::all(client), op).await,
+            Op::Conditions(op) => conditions(client, op).await,
+        }
+    };
+    match timeout(TIMEOUT, write).await {
+        Ok(result) => result.map_err(|error| Failure::from(&error)),
+        Err(_) => Err(Failure {
+            reason: "no answer in time".to_owned(),
+            sort: FailureSort::Passing,
+        }),
+    }
+}
+
+async fn node_config(
+    node_configs: Api<CiliumBGPNodeConfig>,
+    op: &NodeConfigOp,
+) -> Result<Applied, kube::Error> {
+    match op {
+        NodeConfigOp::Create { name, owner, spec } => {
+            let metadata = ObjectMeta {
+                name: Some(name.clone()),
+                owner_references: Some(vec![owner.clone()]),
+                ..ObjectMeta::default()
+            };
+            let config = CiliumBGPNodeConfig {
+                metadata,
+                spec: spec.clone(),
+                status: None,
+            };
+            let params = PostParams {
+                field_manager: Some(FIELD_MANAGER.to_owned()),
+                ..PostParams::default()
+            };
+            node_configs.create(&params, &config).await.map(present)
+        }
+        NodeConfigOp::Update { name, uid, spec } => {
+            // The UID makes it fail, and not change a stranger, if the object has been replaced.
+            let patch = Patch::Merge(json!({"metadata": {"uid": uid}, "spec": spec}));
+            node_configs
+                .patch(name, &params(), &patch)
+                .await
+                .map(present)
+        }
+        NodeConfigOp::Delete { name, uid } => {
+            let preconditions = Preconditions {
+                uid: Some(uid.clone()),
+                resource_version: None,
+            };
+            let params = DeleteParams {
+                preconditions: Some(preconditions),
+                ..DeleteParams::default()
+            };
+            match node_configs.delete(name, &params).await {
+                // A finalizer holds it: it is there, and being deleted.
+                Ok(answer) => Ok(answer
+                    .left()
+                    .map_or_else(|| Applied::Gone { uid: uid.clone() }, present)),
+                Err(kube::Error::Api(status)) if status.code == 404 => {
+                    Ok(Applied::Gone { uid: uid.clone() })
+                }
+                Err(error) => Err(error),
+            }
+        }
+    }
+}
+
+fn present(mut config: CiliumBGPNodeConfig) -> Applied {
+    config.status = None;
+    config.metadata.managed_fields = None;
+    Applied::NodeConfig(Arc::new(config))
+}
+
+async fn conditions(client: Client, op: &ConditionsOp) -> Result<Applied, kube::Error> {
+    match op.kind {
+        Conditioned::ClusterConfig => patch_conditions(client, op)
+            .await
+            .map(Applied::ClusterConfig),
+        Conditioned::PeerConfig => patch_conditions(client, op).await.map(Applied::PeerConfig),
+    }
+}
+
+async fn patch_conditions<K>(client: Client, op: &ConditionsOp) -> Result<Arc<K>, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    K: Resource<Scope = k8s_openapi::ClusterResourceScope>,
+{
+    // The resource version makes it fail, and not lose a condition of somebody else, if the list has changed since.
+    let patch = Patch::Merge(json!({
+        "metadata": {"resourceVersion": op.resource_version},
+        "status": {"conditions": op.conditions},
+    }));
+    let mut object = Api::<K>::all(client)
+        .patch_status(&op.name, &params(), &patch)
+        .await?;
+    object.meta_mut().managed_fields = None;
+    Ok(Arc::new(object))
+}
+
+fn params() -> PatchParams {
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+impl From<&kube::Error> for Failure {
+    fn from(error: &kube::Error) -> Self {
+        let sort = match error {
+            kube::Error::Api(status) => match status.code {
+                404 | 409 => FailureSort::Stale,
+                400 | 403 | 422 => FailureSort::Refused,
+                _ => FailureSort::Passing,
+            },
+            _ => FailureSort::Passing,
+        };
+        Self {
+            reason: cluster::causes(error),
+            sort,
+        }
+    }
+}
