@@ -1,0 +1,48 @@
+//! Why the process cannot start, or stops.
+
+use std::net::SocketAddr;
+
+/// Everything else is a reason in the status, not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration folder cannot be read.
+    #[error("configuration")]
+    Configuration(#[source] cluster::Error),
+    /// A setting has a value it cannot have.
+    #[error("setting {key}: {value:?} is not {expected}")]
+    Setting {
+        /// The key.
+        key: &'static str,
+        /// What it was set to.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// The node's name is not known.
+    #[error("the node's name is missing: set --node-name or K8S_NODE_NAME")]
+    NodeName,
+    /// No client can be made for the API server.
+    #[error("connection to the API server")]
+    Cluster(#[source] cluster::Error),
+    /// An HTTP endpoint cannot be served.
+    #[error("cannot serve HTTP on {address}")]
+    Serve {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No asynchronous runtime can be had from the system.
+    #[error("runtime")]
+    Runtime(#[source] std::io::Error),
+    /// Signals cannot be received.
+    #[error("signals")]
+    Signals(#[source] std::io::Error),
+    /// The node's addresses cannot be read.
+    #[error("addresses of the node's devices")]
+    Interfaces(#[source] rtnetlink::Error),
+    /// No netlink socket.
+    #[error("netlink socket")]
+    Netlink(#[source] std::io::Error),
+}

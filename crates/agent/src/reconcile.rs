@@ -1,0 +1,96 @@
+//! On any change: plan, then hand out. The only loop that closes the circle from observation to plan.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use plan::Snapshot;
+use plan::node::{NodePlan, Observed, Settings};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::apply::{self, Wish};
+use crate::metrics::Metrics;
+
+/// What the planner reads and writes.
+pub(crate) struct Reconcile {
+    pub(crate) settings: Settings,
+    pub(crate) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    pub(crate) interfaces: watch::Receiver<BTreeMap<String, Vec<IpAddr>>>,
+    pub(crate) plans: watch::Sender<Option<Arc<NodePlan>>>,
+    pub(crate) wishes: watch::Sender<Option<Wish>>,
+    pub(crate) metrics: Metrics,
+}
+
+impl Reconcile {
+    /// Works until the watches behind it end. Before the first complete snapshot nothing is planned: an empty plan
+    /// made of ignorance would withdraw what a predecessor announced.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let snapshot = self.snapshots.borrow_and_update().clone();
+            if let Some(snapshot) = snapshot {
+                self.plan(&snapshot);
+            }
+            tokio::select! {
+                changed = self.snapshots.changed() => if changed.is_err() { return },
+                changed = self.interfaces.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    fn plan(&mut self, snapshot: &Snapshot) {
+        let started = Instant::now();
+        let interfaces = self.interfaces.borrow_and_update().clone();
+        let observed = Observed {
+            interfaces,
+            ..Observed::default()
+        };
+        let plan = plan::node::plan(snapshot, &self.settings, &observed);
+        let elapsed = started.elapsed();
+        let wish = Some(apply::wish(&plan));
+        self.wishes.send_if_modified(|current| {
+            let changed = *current != wish;
+            *current = wish;
+            changed
+        });
+        let previous = self.plans.borrow().clone();
+        if previous.as_deref() != Some(&plan) {
+            self.tell(&plan, previous.as_deref());
+            self.metrics.planned(&plan, elapsed);
+            self.plans.send_replace(Some(Arc::new(plan)));
+        }
+    }
+
+    fn tell(&self, plan: &NodePlan, previous: Option<&NodePlan>) {
+        let known = previous
+            .map(|plan| plan.rejected.as_slice())
+            .unwrap_or_default();
+        for rejected in plan
+            .rejected
+            .iter()
+            .filter(|rejected| !known.contains(rejected))
+        {
+            warn!(reason = %rejected, "configuration cannot be carried out");
+        }
+        for rejected in known
+            .iter()
+            .filter(|rejected| !plan.rejected.contains(rejected))
+        {
+            info!(reason = %rejected, "no longer in the way");
+        }
+        let announced = |plan: &NodePlan| {
+            plan.instances
+                .values()
+                .map(|i| i.originate.len())
+                .sum::<usize>()
+        };
+        if previous.map(announced) != Some(announced(plan)) {
+            info!(
+                prefixes = announced(plan),
+                instances = plan.instances.len(),
+                "planned"
+            );
+        }
+    }
+}

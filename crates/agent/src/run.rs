@@ -1,0 +1,193 @@
+//! Puts the process together: build, run, drain.
+
+use std::sync::Arc;
+
+use api::node_config::PeeringState;
+use cluster::{ConnectOptions, Following, Interest};
+use plan::Snapshot;
+use plan::node::Settings;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tracing::info;
+
+use crate::apply::Wish;
+use crate::homecoming::{self, Home};
+use crate::metrics::Metrics;
+use crate::reconcile::Reconcile;
+use crate::speaker::{Farewell, Identity, SpeakerTask};
+use crate::status::StatusTask;
+use crate::{Config, Error, http, interfaces};
+
+/// Runs the agent until SIGTERM or SIGINT, and then takes leave of its peers.
+///
+/// # Errors
+///
+/// What makes a start impossible: an unusable configuration, a taken port. After the start nothing is an error; an
+/// API server that is away is waited for.
+pub async fn run(config: Config) -> Result<(), Error> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    info!(version = env!("CARGO_PKG_VERSION"), node = %config.node, "agent starts");
+    let agent = Agent::start(&config).await?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    agent.drain(&config).await;
+    Ok(())
+}
+
+/// The running tasks and the two ends needed to stop them.
+struct Agent {
+    client: cluster::Client,
+    following: Following,
+    farewell: mpsc::Sender<Farewell>,
+    /// Held: dropping it ends every task.
+    _tasks: JoinSet<()>,
+}
+
+impl Agent {
+    async fn start(config: &Config) -> Result<Self, Error> {
+        let health = http::bind(config.health).await?;
+        let metrics_listener = match config.metrics {
+            Some(address) => Some(http::bind(address).await?),
+            None => None,
+        };
+        let options = ConnectOptions {
+            kubeconfig: config.kubeconfig.clone(),
+            api_server: config.api_server.clone(),
+        };
+        let client = cluster::connect(&options).await.map_err(Error::Cluster)?;
+        let interest = if config.bgp {
+            Interest::agent(&config.node)
+        } else {
+            Interest::default()
+        };
+        let following = cluster::follow(&client, &interest);
+
+        let (report_sender, reports) = watch::channel(crate::observe::Report::default());
+        let (plan_sender, plans) = watch::channel(None);
+        let (wish_sender, wishes) = watch::channel(None);
+        let (interface_sender, interface_receiver) = watch::channel(interfaces::Interfaces::new());
+        let (farewell, farewell_receiver) = mpsc::channel(1);
+        let metrics = Metrics::new(reports.clone());
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(http::serve_health(health, reports.clone()));
+        if let Some(listener) = metrics_listener {
+            tasks.spawn(http::serve_metrics(listener, metrics.clone()));
+        }
+        tasks.spawn(interfaces::follow(interface_sender));
+        let reconcile = Reconcile {
+            settings: Settings {
+                node: config.node.clone(),
+                router_id: config.router_id,
+            },
+            snapshots: following.snapshot.clone(),
+            interfaces: interface_receiver,
+            plans: plan_sender,
+            wishes: wish_sender,
+            metrics,
+        };
+        tasks.spawn(reconcile.run());
+        let speaker = Speaking {
+            node: config.node.clone(),
+            snapshots: following.snapshot.clone(),
+            wishes,
+            farewell: farewell_receiver,
+            reports: report_sender,
+        };
+        tasks.spawn(speaker.run());
+        let status = StatusTask {
+            client: client.clone(),
+            node: config.node.clone(),
+            enabled: config.status_report,
+            snapshots: following.snapshot.clone(),
+            plans,
+            reports,
+        };
+        tasks.spawn(status.run());
+        Ok(Self {
+            client,
+            following,
+            farewell,
+            _tasks: tasks,
+        })
+    }
+
+    /// Says goodbye on all sessions, silently where a successor is expected.
+    async fn drain(self, config: &Config) {
+        let home = config
+            .daemon_set
+            .as_ref()
+            .map(|(namespace, daemon_set)| Home {
+                namespace: namespace.clone(),
+                daemon_set: daemon_set.clone(),
+                node: config.node.clone(),
+            });
+        let snapshot = self.following.snapshot.borrow().clone();
+        let goodbye = homecoming::goodbye(&self.client, home.as_ref(), snapshot.as_deref()).await;
+        let (done, finished) = oneshot::channel();
+        if self.farewell.send((goodbye, done)).await.is_ok() {
+            // An error means that the speaker ended without a word: there is nobody left to wait for.
+            drop(finished.await);
+        }
+    }
+}
+
+/// The speaker's start: it waits for the first snapshot, which says whether an earlier process had sessions up.
+struct Speaking {
+    node: String,
+    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    wishes: watch::Receiver<Option<Wish>>,
+    farewell: mpsc::Receiver<Farewell>,
+    reports: watch::Sender<crate::observe::Report>,
+}
+
+impl Speaking {
+    async fn run(mut self) {
+        let resumed = tokio::select! {
+            first = self.snapshots.wait_for(Option::is_some) => match first {
+                Ok(snapshot) => snapshot.as_deref().map(|snapshot| resumed(snapshot, &self.node)).unwrap_or_default(),
+                Err(_follower_gone) => return,
+            },
+            order = self.farewell.recv() => {
+                // Nothing was ever said to anyone.
+                if let Some((_, done)) = order {
+                    let _gave_up = done.send(());
+                }
+                return;
+            }
+        };
+        let identity = Identity {
+            host_name: self.node.as_str().into(),
+            resumed: resumed.into(),
+        };
+        SpeakerTask::new(identity, self.reports)
+            .run(self.wishes, self.farewell)
+            .await;
+    }
+}
+
+/// Instances that the status left behind shows with an established session: an earlier process of this node was
+/// speaking, and its peers may still be keeping its routes.
+fn resumed(snapshot: &Snapshot, node: &str) -> Vec<String> {
+    let status = snapshot
+        .node_configs
+        .get(node)
+        .and_then(|config| config.status.as_ref());
+    let instances = status
+        .map(|status| status.bgp_instances.as_slice())
+        .unwrap_or_default();
+    let was_up = |peers: &[api::node_config::PeerStatus]| {
+        peers
+            .iter()
+            .any(|peer| peer.peering_state == Some(PeeringState::Established))
+    };
+    instances
+        .iter()
+        .filter(|instance| was_up(&instance.peers))
+        .map(|instance| instance.name.clone())
+        .collect()
+}

@@ -1,0 +1,235 @@
+//! One BGP instance: its machine, its connections, its listener.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bgp::{ConnectionId, Goodbye, Input, InstanceConfig, Output, Speaker};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::Identity;
+use super::listen::Listener;
+use super::tcp::{Connection, Dial, Fact, FactKind, Reporter};
+use crate::apply::InstanceWish;
+use crate::observe::{self, Epoch, Report};
+
+pub(super) struct Instance {
+    name: Arc<str>,
+    local_asn: u32,
+    router_id: std::net::Ipv4Addr,
+    local_port: Option<u16>,
+    speaker: Speaker,
+    connections: BTreeMap<ConnectionId, Connection>,
+    /// Held for its sockets; or why there is none.
+    listener: Option<Result<Listener, std::io::Error>>,
+    reporter: Reporter,
+    /// Revision of the speaker's report that was published last.
+    reported: Option<u64>,
+}
+
+impl Instance {
+    pub(super) fn new(
+        name: &str,
+        wish: &InstanceWish,
+        identity: &Identity,
+        facts: mpsc::Sender<Fact>,
+        now: Instant,
+    ) -> Self {
+        let InstanceWish {
+            local_asn,
+            router_id,
+            local_port,
+            peers: _,
+            originate: _,
+        } = wish;
+        let name: Arc<str> = name.into();
+        let reporter = Reporter {
+            instance: Arc::clone(&name),
+            facts,
+        };
+        let listener = local_port.map(|port| Listener::start(port, &reporter));
+        if let Some(Err(error)) = &listener {
+            warn!(instance = %name, port = local_port, %error, "cannot listen");
+        }
+        let config = InstanceConfig {
+            local_asn: *local_asn,
+            router_id: *router_id,
+            listens: matches!(listener, Some(Ok(_))),
+            host_name: Some(Arc::clone(&identity.host_name)),
+            restarting: identity.resumed.iter().any(|resumed| **resumed == *name),
+        };
+        // Jitter must differ between nodes that start together; the standard library's hash keys are random.
+        let seed = RandomState::new().build_hasher().finish();
+        Self {
+            name,
+            local_asn: *local_asn,
+            router_id: *router_id,
+            local_port: *local_port,
+            speaker: Speaker::new(config, seed, now),
+            connections: BTreeMap::new(),
+            listener,
+            reporter,
+            reported: None,
+        }
+    }
+
+    /// Whether the wish is for this very instance: its sessions could not survive a change of these.
+    pub(super) fn is(&self, wish: &InstanceWish) -> bool {
+        (self.local_asn, self.router_id, self.local_port)
+            == (wish.local_asn, wish.router_id, wish.local_port)
+    }
+
+    /// Originates first: a session that comes up finds the table complete, and End-of-RIB after it.
+    pub(super) fn apply(&mut self, wish: &InstanceWish, now: Instant) {
+        self.speaker.originate(&wish.originate, now);
+        self.speaker.configure(wish.peers.clone(), now);
+    }
+
+    /// Takes leave of all peers for good.
+    pub(super) fn withdraw(&mut self, now: Instant) {
+        self.listener = None;
+        self.speaker.configure(BTreeMap::new(), now);
+    }
+
+    pub(super) fn goodbye(&mut self, goodbye: Goodbye, now: Instant) {
+        self.listener = None;
+        self.speaker.goodbye(goodbye, now);
+    }
+
+    pub(super) fn owns(&self, name: &str, kind: &FactKind) -> bool {
+        *self.name == *name
+            && match kind {
+                FactKind::Accepted { .. } => self.listener.is_some(),
+                FactKind::Connected { connection, .. }
+                | FactKind::ConnectFailed { connection, .. }
+                | FactKind::Received { connection, .. }
+                | FactKind::Sent { connection }
+                | FactKind::Closed { connection } => self.connections.contains_key(connection),
+            }
+    }
+
+    pub(super) fn handle(&mut self, kind: FactKind, now: Instant) {
+        match kind {
+            FactKind::Connected { connection, local } => {
+                if let Some(handle) = self.connections.get_mut(&connection) {
+                    handle.connected();
+                }
+                self.speaker
+                    .handle(Input::Connected { connection, local }, now);
+            }
+            FactKind::ConnectFailed { connection, error } => {
+                self.connections.remove(&connection);
+                self.speaker
+                    .handle(Input::ConnectFailed { connection, error }, now);
+            }
+            FactKind::Accepted {
+                stream,
+                remote,
+                local,
+            } => {
+                // Refused: dropping the stream closes it.
+                if let Some(connection) = self.speaker.accept(remote, local, now) {
+                    let handle = Connection::adopt(connection, stream, self.reporter.clone());
+                    self.connections.insert(connection, handle);
+                }
+            }
+            FactKind::Received { connection, bytes } => {
+                self.speaker.handle(
+                    Input::Received {
+                        connection,
+                        bytes: &bytes,
+                    },
+                    now,
+                );
+            }
+            FactKind::Sent { connection } => self.speaker.handle(Input::Sent { connection }, now),
+            FactKind::Closed { connection } => {
+                self.connections.remove(&connection);
+                self.speaker.handle(Input::Closed { connection }, now);
+            }
+        }
+    }
+
+    /// Runs due timers and performs all outputs; returns whether a session came up or went down.
+    pub(super) fn turn(&mut self, now: Instant) -> bool {
+        if self
+            .speaker
+            .next_deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            self.speaker.handle(Input::Tick, now);
+        }
+        let mut told = false;
+        while let Some(output) = self.speaker.poll_output() {
+            told |= self.perform(output);
+        }
+        told
+    }
+
+    fn perform(&mut self, output: Output) -> bool {
+        match output {
+            Output::Connect {
+                connection,
+                peer: _,
+                remote,
+                local,
+                ttl,
+            } => {
+                let dial = Dial { remote, local, ttl };
+                self.connections.insert(
+                    connection,
+                    Connection::dial(connection, dial, self.reporter.clone()),
+                );
+            }
+            Output::Send { connection, bytes } => {
+                if let Some(handle) = self.connections.get(&connection) {
+                    handle.send(bytes);
+                }
+            }
+            Output::Close { connection } => drop(self.connections.remove(&connection)),
+            Output::Up { peer } => {
+                info!(instance = %self.name, %peer, "session established");
+                return true;
+            }
+            Output::Down { peer, reason } => {
+                warn!(instance = %self.name, %peer, %reason, "session down");
+                return true;
+            }
+        }
+        false
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.speaker.next_deadline()
+    }
+
+    /// Whether every connection has been handed over to its closing.
+    pub(super) fn is_silent(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// Whether a report would read differently from the last one.
+    pub(super) fn has_news(&self) -> bool {
+        self.reported != Some(self.speaker.revision())
+    }
+
+    pub(super) fn report(&mut self, name: &str, epoch: &Epoch, report: &mut Report) {
+        self.reported = Some(self.speaker.revision());
+        report.local_asns.insert(name.to_owned(), self.local_asn);
+        if let Some(Err(error)) = &self.listener {
+            let port = self.local_port.unwrap_or_default();
+            report.listen_failures.insert(
+                name.to_owned(),
+                format!("cannot listen on port {port}: {error}"),
+            );
+        }
+        for peer in self.speaker.report() {
+            report.peers.insert(
+                (name.to_owned(), peer.name.to_string()),
+                observe::peer(&peer, epoch),
+            );
+        }
+    }
+}
