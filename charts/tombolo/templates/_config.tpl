@@ -1,0 +1,28 @@
+{{/* What agent and operator are configured by: Cilium's keys, a file each. */}}
+{{- define "tombolo.config" -}}
+{{- $keys := dict
+  "enable-bgp-control-plane" .Values.bgpControlPlane.enabled
+  "enable-bgp-control-plane-status-report" .Values.bgpControlPlane.statusReport.enabled
+  "bgp-router-id-allocation-mode" .Values.bgpControlPlane.routerIDAllocation.mode
+  "bgp-router-id-allocation-ip-pool" .Values.bgpControlPlane.routerIDAllocation.ipPool
+  "bgp-secrets-namespace" .Values.bgpControlPlane.secretsNamespace.name
+  "debug" .Values.debug.enabled
+  "agent-health-port" .Values.healthPort
+  "operator-api-serve-addr" (printf "%s:%v" (ternary "127.0.0.1" "" .Values.operator.hostNetwork) .Values.operator.healthPort)
+}}
+{{- if .Values.prometheus.enabled }}
+{{- $_ := set $keys "prometheus-serve-addr" (printf ":%v" .Values.prometheus.port) }}
+{{- end }}
+{{- if .Values.operator.prometheus.enabled }}
+{{- $_ := set $keys "operator-prometheus-serve-addr" (printf ":%v" .Values.operator.prometheus.port) }}
+{{- end }}
+{{- range $name, $value := .Values.k8sClientRateLimit.operator }}
+{{- if $value }}
+{{- $_ := set $keys (printf "operator-k8s-client-%s" $name) $value }}
+{{- end }}
+{{- end }}
+{{- $keys = mergeOverwrite $keys .Values.extraConfig }}
+{{- range $key, $value := $keys }}
+{{ $key }}: {{ $value | toString | quote }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,34 @@
+{{/*
+Keys of Cilium's chart that would change what the cluster does, and that this version does not act on: one line for each that is switched on.
+A key counts as off when it is absent or one of the words below.
+*/}}
+{{- define "tombolo.ignored" -}}
+{{- $off := list "" "false" "disabled" "none" "0" "default" }}
+{{- $subjects := dict
+  "service load balancing, which stays with kube-proxy or whatever does it now" (list
+    "kubeProxyReplacement" "kubeProxyReplacementHealthzBindAddr" "loadBalancer.acceleration" "loadBalancer.mode" "loadBalancer.dsrDispatch"
+    "loadBalancer.algorithm" "loadBalancer.serviceTopology" "loadBalancer.l7.backend" "maglev.tableSize" "maglev.hashSeed"
+    "serviceNoBackendResponse" "nodePort.enabled" "nodePort.addresses" "nodePort.enableHealthCheckLoadBalancerIP" "socketLB.enabled"
+    "socketLB.hostNamespaceOnly" "hostPort.enabled" "externalIPs.enabled" "bpf.masquerade" "bpf.lbExternalClusterIP")
+  "announcement on the local network" (list "l2announcements.enabled" "l2podAnnouncements.enabled" "nodeIPAM.enabled")
+  "announcement of Service addresses" (list "bgpControlPlane.legacyOriginAttribute.enabled")
+  "flow observability" (list "hubble.enabled" "hubble.relay.enabled" "hubble.ui.enabled" "hubble.metrics.enabled")
+  "the pod network, which stays with your CNI" (list
+    "routingMode" "tunnelProtocol" "tunnel" "autoDirectNodeRoutes" "ipv4NativeRoutingCIDR" "ipv6NativeRoutingCIDR" "ipam.mode"
+    "cni.exclusive" "cni.chainingMode" "endpointRoutes.enabled" "encryption.enabled" "hostFirewall.enabled" "bandwidthManager.enabled"
+    "egressGateway.enabled" "policyEnforcementMode" "clustermesh.useAPIServer")
+  "layer 7" (list "gatewayAPI.enabled" "ingressController.enabled" "envoy.enabled" "l7Proxy")
+  "privileges, of which the agent has none" (list "securityContext.privileged" "securityContext.capabilities.ciliumAgent")
+}}
+{{- range $subject, $paths := $subjects }}
+{{- range $path := $paths }}
+{{- $value := $.Values }}
+{{- range $step := splitList "." $path }}
+{{- if kindIs "map" $value }}{{ $value = get $value $step }}{{ else }}{{ $value = "" }}{{ end }}
+{{- end }}
+{{- if and (not (empty $value)) (not (has ($value | toString) $off)) }}
+{{ $path }} is set and has no effect: this version does nothing about {{ $subject }}.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
