@@ -1,0 +1,40 @@
+//! `cargo xtask setup`: from a bare Debian or Ubuntu machine with Rust and Go to one that runs every test.
+//!
+//! Three kinds of things are installed, each only when missing: system packages by apt, cargo subcommands by `cargo install`, and the programs
+//! of the lab, which are Go modules. The latter two go into the machine cache (`${XDG_CACHE_HOME:-~/.cache}/tombolo/<tool>-<version>/`), are
+//! shared by every checkout, and appear there whole or not at all, so that an interrupted run is simply repeated.
+
+mod cargo_tools;
+mod go;
+mod packages;
+pub(crate) mod tools;
+pub(crate) mod version;
+
+use crate::command::seconds;
+use crate::error::{Error, InFile};
+use crate::workspace::Workspace;
+use std::fs::File;
+use std::time::Instant;
+
+/// Installs what is missing. Takes well under a second when nothing is.
+pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
+    let start = Instant::now();
+    std::fs::create_dir_all(&workspace.cache).in_file(&workspace.cache)?;
+    let _lock = lock(workspace)?;
+    packages::install()?;
+    go::install(workspace)?;
+    cargo_tools::install(workspace)?;
+    println!("setup: everything is there ({})", seconds(start.elapsed()));
+    Ok(())
+}
+
+/// One set-up at a time on a machine; the lock ends with the process, however it ends.
+fn lock(workspace: &Workspace) -> Result<File, Error> {
+    let path = workspace.cache.join("setup.lock");
+    let file = File::create(&path).in_file(&path)?;
+    if file.try_lock().is_err() {
+        println!("setup: another set-up runs on this machine; waiting for it");
+        file.lock().in_file(&path)?;
+    }
+    Ok(file)
+}
