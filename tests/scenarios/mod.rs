@@ -1,0 +1,114 @@
+//! The table of scenarios: which claims are shown, on which topology, in which order.
+
+mod agent_restarts;
+mod api_server_outage;
+mod attributes;
+mod interop;
+mod labels;
+mod malformed_messages;
+mod many_peers;
+mod published_manifests;
+mod router_restarts;
+mod timers;
+mod upgrade_and_uninstall;
+
+use lab::topology::published;
+use scenarios::harness::{Scenario, Suite};
+use scenarios::topologies;
+
+const fn scenario(
+    name: &'static str,
+    run: fn(&mut scenarios::Lab) -> Result<(), scenarios::Failure>,
+) -> Scenario {
+    Scenario { name, run }
+}
+
+/// Every scenario by topology. What reinstalls Tombolo comes last, so that its agents' ages disturb nobody.
+pub(crate) const SUITES: &[Suite] = &[
+    Suite {
+        topology: published,
+        scenarios: &[
+            scenario(
+                "published_manifests_reach_the_routers_kernel",
+                published_manifests::reach_the_routers_kernel,
+            ),
+            scenario(
+                "the_label_decides_which_nodes_peer",
+                labels::decide_which_nodes_peer,
+            ),
+            scenario(
+                "communities_change_without_a_reset",
+                attributes::communities_change_without_a_reset,
+            ),
+            scenario(
+                "a_cleared_session_is_back_at_once",
+                router_restarts::a_cleared_session_is_back_at_once,
+            ),
+            scenario(
+                "a_restarted_router_gets_its_routes_back",
+                router_restarts::a_restarted_router_gets_its_routes_back,
+            ),
+            scenario(
+                "a_router_that_vanishes_is_noticed_and_found_again",
+                router_restarts::a_router_that_vanishes_is_noticed,
+            ),
+            scenario(
+                "a_killed_agent_loses_no_packet",
+                agent_restarts::a_killed_agent_loses_no_packet,
+            ),
+            scenario(
+                "a_deleted_agent_loses_no_packet",
+                agent_restarts::a_deleted_agent_loses_no_packet,
+            ),
+            scenario(
+                "a_rolled_daemonset_loses_no_packet",
+                agent_restarts::a_rolled_daemonset_loses_no_packet,
+            ),
+            scenario(
+                "sessions_outlive_the_api_server",
+                api_server_outage::sessions_outlive_the_api_server,
+            ),
+            scenario(
+                "malformed_messages_hurt_only_their_sender",
+                malformed_messages::hurt_only_their_sender,
+            ),
+            scenario(
+                "fifty_peers_are_up_and_stay_up",
+                many_peers::fifty_are_up_and_stay_up,
+            ),
+            scenario(
+                "an_upgrade_loses_no_packet",
+                upgrade_and_uninstall::an_upgrade_loses_no_packet,
+            ),
+            scenario(
+                "uninstalling_ends_the_sessions_at_once",
+                upgrade_and_uninstall::uninstalling_ends_the_sessions_at_once,
+            ),
+        ],
+    },
+    Suite {
+        topology: topologies::interop,
+        scenarios: &[
+            scenario(
+                "frr_learns_by_ebgp_and_ibgp_over_both_families",
+                interop::with_frr,
+            ),
+            scenario(
+                "bird_learns_by_ebgp_and_ibgp_over_both_families",
+                interop::with_bird,
+            ),
+            scenario(
+                "gobgp_learns_by_ebgp_and_ibgp_over_both_families",
+                interop::with_gobgp,
+            ),
+            scenario(
+                "local_preference_changes_without_a_reset",
+                attributes::local_preference_changes_without_a_reset,
+            ),
+            scenario(
+                "edited_timers_renegotiate_one_session_alone",
+                timers::renegotiate_one_session_alone,
+            ),
+        ],
+    },
+];

@@ -1,0 +1,53 @@
+//! Why a scenario did not hold.
+
+use std::io;
+
+/// Why a scenario did not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The lab could not do what it was asked, or what was awaited did not come.
+    #[error(transparent)]
+    Lab(#[from] ::lab::error::Error),
+    /// What the scenario claims is not so.
+    #[error("it is not so that {0}")]
+    Untrue(String),
+    /// The machine lacks something without which the scenario means nothing.
+    #[error("cannot run here: {0}")]
+    CannotRun(&'static str),
+    /// A socket of the scenario's own failed.
+    #[error("{doing}: {source}")]
+    Socket {
+        /// What was being done.
+        doing: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// `kubectl` printed JSON that is not the object it was asked for.
+    #[error("kubectl get {what}: {source}")]
+    Object {
+        /// What was asked for.
+        what: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+impl Failure {
+    /// For `map_err` of socket operations.
+    pub fn socket(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Socket { doing, source }
+    }
+}
+
+/// Makes sure that `holds`; `sentence` says what should be, with what was found instead.
+///
+/// # Errors
+/// [`Failure::Untrue`] with the sentence.
+pub fn claim(holds: bool, sentence: impl FnOnce() -> String) -> Result<(), Failure> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Failure::Untrue(sentence()))
+    }
+}

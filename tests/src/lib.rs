@@ -1,0 +1,16 @@
+//! What scenarios are written with: a lab on which Tombolo is installed as on any cluster, probes, peers that
+//! misbehave, and the harness that runs scenarios in order.
+//!
+//! Everything here looks at the product from outside: what `helm`, `kubectl`, the routers and the packets say.
+
+pub mod failure;
+pub mod harness;
+pub mod lab;
+pub mod manifests;
+pub mod peering;
+pub mod probe;
+pub mod raw_speaker;
+pub mod topologies;
+
+pub use failure::{Failure, claim};
+pub use lab::Lab;
