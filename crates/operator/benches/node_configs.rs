@@ -173,29 +173,33 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Does something, and waits until a watch that was there before has seen all NodeConfigs come.
+    /// Does something, and waits until a watch that was there before has seen all NodeConfigs come. The API server may
+    /// end a watch that reads too slowly; it is then taken up again where it ended.
     async fn await_all<T>(
         &self,
         cause: impl Future<Output = std::result::Result<T, kube::Error>>,
     ) -> Result<Burst> {
-        let version = self
-            .node_configs
-            .list(&ListParams::default().limit(1))
-            .await?
-            .metadata
-            .resource_version;
-        let watch = self
-            .node_configs
-            .watch_metadata(&WatchParams::default(), &version.unwrap_or_default())
-            .await?;
-        let mut events = pin!(watch);
+        let first_page = ListParams::default().limit(1);
+        let list = self.node_configs.list_metadata(&first_page).await?;
+        let mut version = list.metadata.resource_version.unwrap_or_default();
+        let params = WatchParams::default();
+        let watch = self.node_configs.watch_metadata(&params, &version);
+        let mut events = Box::pin(watch.await?);
         let begin = Instant::now();
         cause.await?;
         let (mut first, mut seen) = (None, 0);
         while seen < NODES {
-            if let Some(WatchEvent::Added(_)) = timeout(PATIENCE, events.try_next()).await?? {
-                seen += 1;
-                first.get_or_insert(begin.elapsed());
+            match timeout(PATIENCE, events.try_next()).await?? {
+                Some(WatchEvent::Added(config)) => {
+                    seen += 1;
+                    version = config.metadata.resource_version.unwrap_or_default();
+                    first.get_or_insert(begin.elapsed());
+                }
+                Some(_) => {}
+                None => {
+                    let watch = self.node_configs.watch_metadata(&params, &version);
+                    events = Box::pin(watch.await?);
+                }
             }
         }
         Ok(Burst {
