@@ -133,6 +133,8 @@ fn unit(workspace: &Workspace, filter: Option<&str>) -> Result<(), Error> {
 
 fn control_plane(workspace: &Workspace, filter: Option<&str>) -> Result<(), Error> {
     build_lab_programs(workspace)?;
+    // The tests start it as a process, from beside their own program.
+    command::run(&mut workspace.cargo(["build", "--package", "operator", "--locked"]))?;
     let mut cargo = workspace.cargo(["test", "--package", SCENARIOS, "--no-fail-fast", "--locked"]);
     for target in scenario_targets(workspace)?
         .iter()
