@@ -234,18 +234,7 @@ async fn options_change_what_is_written() -> Outcome {
     })
     .await?;
 
-    let missing =
-        "MissingAuthSecret True AuthSecretMissing: Referenced Auth Secret \"password\" is missing";
-    stage.await_peer_condition("peer", &[missing]).await?;
-    let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), "kube-system");
-    let secret = serde_json::from_value(json!({"metadata": {"name": "password"}}))?;
-    secrets.create(&PostParams::default(), &secret).await?;
-    stage
-        .await_peer_condition("peer", &["MissingAuthSecret False AuthSecretValidated: "])
-        .await?;
-    stage.apply("CiliumBGPPeerConfig", "peer", &json!({}))?;
-    let none = "MissingAuthSecret False AuthSecretNotConfigured: Auth Secret is not configured";
-    stage.await_peer_condition("peer", &[none]).await?;
+    secrets_are_looked_for(&stage).await?;
     operator.terminate()?;
 
     let silent = stage.operator(
@@ -266,6 +255,22 @@ async fn options_change_what_is_written() -> Outcome {
         "disabled, it does nothing"
     );
     off.terminate()
+}
+
+async fn secrets_are_looked_for(stage: &Stage) -> Outcome {
+    let missing =
+        "MissingAuthSecret True AuthSecretMissing: Referenced Auth Secret \"password\" is missing";
+    stage.await_peer_condition("peer", &[missing]).await?;
+    let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), "kube-system");
+    let secret = serde_json::from_value(json!({"metadata": {"name": "password"}}))?;
+    secrets.create(&PostParams::default(), &secret).await?;
+    stage
+        .await_peer_condition("peer", &["MissingAuthSecret False AuthSecretValidated: "])
+        .await?;
+    stage.apply("CiliumBGPPeerConfig", "peer", &json!({}))?;
+    let none = "MissingAuthSecret False AuthSecretNotConfigured: Auth Secret is not configured";
+    stage.await_peer_condition("peer", &[none]).await?;
+    Ok(())
 }
 
 #[tokio::test]
