@@ -276,11 +276,10 @@ pub fn await_all_established(lab: &Lab, peer: &str, patience: Duration) -> Resul
     Ok(())
 }
 
-/// Sessions that must not be disturbed: how long each had been up, and when that was read.
+/// Sessions that must not be disturbed: how many each neighbour of an FRR router had had when they were noted.
 pub struct Undisturbed<'a> {
     router: &'a Router,
-    read: Instant,
-    uptimes: BTreeMap<IpAddr, Duration>,
+    sessions: BTreeMap<IpAddr, Option<u64>>,
 }
 
 impl<'a> Undisturbed<'a> {
@@ -289,18 +288,13 @@ impl<'a> Undisturbed<'a> {
     /// # Errors
     /// When the router does not answer.
     pub fn note(router: &'a Router) -> Result<Self, Failure> {
-        let established = router.summary()?.into_iter();
-        let uptimes = established
-            .filter_map(|neighbor| Some((neighbor.address, neighbor.uptime?)))
-            .collect();
         Ok(Self {
             router,
-            read: Instant::now(),
-            uptimes,
+            sessions: established(router)?,
         })
     }
 
-    /// Makes sure that each of them is the same session as before.
+    /// Makes sure that each of them is still the same session.
     ///
     /// # Errors
     /// [`Failure::Untrue`] that names the first that is not.
@@ -308,38 +302,35 @@ impl<'a> Undisturbed<'a> {
         self.verify_except(&[])
     }
 
-    /// As [`Undisturbed::verify`], but for `others`.
+    /// As [`Undisturbed::verify`], and that `others` have had a new one and are up again.
     ///
     /// # Errors
     /// As there.
     pub fn verify_except(&self, others: &[IpAddr]) -> Result<(), Failure> {
-        let now: BTreeMap<IpAddr, Option<Duration>> = self
-            .router
-            .summary()?
-            .into_iter()
-            .map(|neighbor| (neighbor.address, neighbor.uptime))
-            .collect();
-        // Routers tell the uptime in whole seconds.
-        let passed = self.read.elapsed().saturating_sub(Duration::from_secs(2));
-        for (address, before) in self
-            .uptimes
-            .iter()
-            .filter(|(address, _)| !others.contains(address))
-        {
-            let uptime = now.get(address).copied().flatten();
-            claim(
-                uptime.is_some_and(|uptime| uptime >= *before + passed),
-                || {
-                    format!(
-                        "the session of {} with {address} was left alone (up {before:?} {:?} ago, now {uptime:?})",
-                        self.router.name(),
-                        self.read.elapsed()
-                    )
-                },
-            )?;
-        }
-        Ok(())
+        let now = established(self.router)?;
+        self.sessions.iter().try_for_each(|(address, before)| {
+            let renewed = others.contains(address);
+            let count = now.get(address).copied().flatten();
+            let is_true = count.is_some() && (renewed == (count > *before));
+            claim(is_true, || {
+                let fate = if renewed { "made anew" } else { "left alone" };
+                format!(
+                    "the session of {} with {address} was {fate} (number {before:?} before, {count:?} now)",
+                    self.router.name()
+                )
+            })
+        })
     }
+}
+
+/// Which session of each established neighbour this is, counted from the router's start.
+fn established(router: &Router) -> Result<BTreeMap<IpAddr, Option<u64>>, Failure> {
+    Ok(router
+        .summary()?
+        .into_iter()
+        .filter(Neighbor::is_established)
+        .map(|neighbor| (neighbor.address, neighbor.sessions))
+        .collect())
 }
 
 /// What FRR says about the last time a session ended, in its own words (`show bgp neighbors … json`).

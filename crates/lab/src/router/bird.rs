@@ -192,7 +192,7 @@ fn protocol(name: &str, facts: &[&str]) -> Option<Protocol> {
             address: fact("Neighbor address")?.parse().ok()?,
             asn: fact("Neighbor AS")?.parse().ok()?,
             state,
-            uptime: None,
+            sessions: None,
             prefixes,
         },
     })

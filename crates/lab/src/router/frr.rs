@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use nix::unistd::{User, chown};
@@ -139,8 +138,7 @@ struct SummaryFamily {
 struct SummaryPeer {
     remote_as: u32,
     state: String,
-    #[serde(default)]
-    peer_uptime_msec: u64,
+    connections_established: Option<u64>,
     #[serde(default)]
     pfx_rcd: u64,
     #[serde(default)]
@@ -157,13 +155,11 @@ fn summary(text: &str) -> Result<Vec<Neighbor>, Error> {
     ];
     for (afi, family) in families {
         for (address, peer) in family.map(|family| family.peers).unwrap_or_default() {
-            let state = State::named(&peer.state);
             let neighbor = neighbors.entry(address).or_insert_with(|| Neighbor {
                 address,
                 asn: peer.remote_as,
-                state,
-                uptime: (state == State::Established)
-                    .then(|| Duration::from_millis(peer.peer_uptime_msec)),
+                state: State::named(&peer.state),
+                sessions: peer.connections_established,
                 prefixes: BTreeMap::new(),
             });
             neighbor.prefixes.insert(

@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -106,13 +105,12 @@ pub(super) fn originate(router: &Router, networks: &[IpNet]) -> Result<(), Error
 
 pub(super) fn neighbors(router: &Router) -> Result<Vec<Neighbor>, Error> {
     let listed: Vec<NeighborShown> = parse(&gobgp(router, &["neighbor"])?)?;
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     listed
         .iter()
         .map(|neighbor| {
             // Only the view of a single neighbour counts what is announced to it.
             let address = neighbor.state.neighbor_address.to_string();
-            Ok(parse::<NeighborShown>(&gobgp(router, &["neighbor", &address])?)?.read(now))
+            Ok(parse::<NeighborShown>(&gobgp(router, &["neighbor", &address])?)?.read())
         })
         .collect()
 }
@@ -129,8 +127,6 @@ fn parse<T: for<'text> Deserialize<'text>>(text: &str) -> Result<T, Error> {
 struct NeighborShown {
     state: StateShown,
     #[serde(default)]
-    timers: Timers,
-    #[serde(default)]
     afi_safis: Vec<AfiSafi>,
 }
 
@@ -140,23 +136,6 @@ struct StateShown {
     peer_asn: u32,
     #[serde(default)]
     session_state: u8,
-}
-
-#[derive(Deserialize, Default)]
-struct Timers {
-    #[serde(default)]
-    state: TimersState,
-}
-
-#[derive(Deserialize, Default)]
-struct TimersState {
-    uptime: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-struct Timestamp {
-    #[serde(default)]
-    seconds: u64,
 }
 
 #[derive(Deserialize)]
@@ -179,7 +158,7 @@ struct Family {
 }
 
 impl NeighborShown {
-    fn read(self, now: Duration) -> Neighbor {
+    fn read(self) -> Neighbor {
         // The numbers of the daemon's API (`PeerState.SessionState`); 0 is "unknown".
         let state = match self.state.session_state {
             2 => State::Connect,
@@ -189,11 +168,6 @@ impl NeighborShown {
             6 => State::Established,
             _ => State::Idle,
         };
-        let since = self
-            .timers
-            .state
-            .uptime
-            .map(|since| Duration::from_secs(since.seconds));
         let families = self.afi_safis.into_iter().filter_map(|AfiSafi { state }| {
             let afi = match state.family.afi {
                 1 => Afi::Ipv4,
@@ -212,9 +186,7 @@ impl NeighborShown {
             address: self.state.neighbor_address,
             asn: self.state.peer_asn,
             state,
-            uptime: since
-                .filter(|_| state == State::Established)
-                .map(|since| now.saturating_sub(since)),
+            sessions: None,
             prefixes: families.collect(),
         }
     }

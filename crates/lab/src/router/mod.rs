@@ -186,7 +186,7 @@ impl Router {
         self.processes.iter().try_for_each(Process::thaw)
     }
 
-    /// Every configured neighbour, in the daemon's order. BIRD does not tell the uptime.
+    /// Every configured neighbour, in the daemon's order.
     ///
     /// # Errors
     /// When the daemon does not answer, or not as expected.

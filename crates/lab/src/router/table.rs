@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -90,8 +89,9 @@ pub struct Neighbor {
     pub asn: u32,
     /// Where the session stands.
     pub state: State,
-    /// How long the session has been established; `None` while it is not.
-    pub uptime: Option<Duration>,
+    /// How many sessions have been established since the daemon started; `None` where it does not count them (only
+    /// FRR does).
+    pub sessions: Option<u64>,
     /// What is exchanged, in the families that are configured.
     pub prefixes: BTreeMap<Afi, Prefixes>,
 }

@@ -5,21 +5,21 @@ use crate::router::Remote;
 fn the_summary_joins_both_families_of_a_neighbour() {
     let text = r#"{
         "ipv4Unicast":{"as":65000,"peers":{
-            "10.9.0.2":{"remoteAs":65001,"peerUptimeMsec":10000,"pfxRcd":1,"pfxSnt":2,"state":"Established","peerState":"OK"},
-            "fd00:9::3":{"remoteAs":65000,"peerUptimeMsec":5000,"pfxRcd":0,"pfxSnt":0,"state":"Active","peerState":"NSF passive"}},
+            "10.9.0.2":{"remoteAs":65001,"connectionsEstablished":2,"pfxRcd":1,"pfxSnt":2,"state":"Established","peerState":"OK"},
+            "fd00:9::3":{"remoteAs":65000,"connectionsEstablished":0,"pfxRcd":0,"pfxSnt":0,"state":"Active","peerState":"NSF passive"}},
             "failedPeers":1},
         "ipv6Unicast":{"as":65000,"peers":{
-            "10.9.0.2":{"remoteAs":65001,"peerUptimeMsec":10000,"pfxRcd":3,"pfxSnt":4,"state":"Established"}}}}"#;
+            "10.9.0.2":{"remoteAs":65001,"connectionsEstablished":2,"pfxRcd":3,"pfxSnt":4,"state":"Established"}}}}"#;
     let neighbors = summary(text).unwrap();
     let first = &neighbors[0];
     assert_eq!(
-        (first.asn, first.state, first.uptime),
-        (65001, State::Established, Some(Duration::from_secs(10)))
+        (first.asn, first.state, first.sessions),
+        (65001, State::Established, Some(2))
     );
     assert_eq!((first.prefixes_received(), first.prefixes_sent()), (4, 6));
     assert_eq!(
-        (neighbors[1].state, neighbors[1].uptime),
-        (State::Active, None)
+        (neighbors[1].state, neighbors[1].sessions),
+        (State::Active, Some(0))
     );
     assert!(summary("{}").unwrap().is_empty(), "no family is configured");
     assert!(summary("% BGP instance not found").is_err());

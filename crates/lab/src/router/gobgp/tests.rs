@@ -1,17 +1,13 @@
 use super::*;
 
 #[test]
-fn a_neighbour_is_read_with_state_counts_and_uptime() {
+fn a_neighbour_is_read_with_state_and_counts() {
     let text = r#"{"conf":{"peer_asn":65001},"state":{"neighbor_address":"fd00:9::2","peer_asn":65001,"session_state":6,"router_id":"10.9.0.2"},
-        "timers":{"config":{"hold_time":90},"state":{"keepalive_interval":30,"uptime":{"seconds":1000}}},
         "afi_safis":[
             {"state":{"family":{"afi":1,"safi":1},"enabled":true,"received":2,"accepted":2,"advertised":1}},
             {"state":{"family":{"afi":2,"safi":1},"enabled":true}}]}"#;
-    let neighbor = parse::<NeighborShown>(text)
-        .unwrap()
-        .read(Duration::from_secs(1060));
+    let neighbor = parse::<NeighborShown>(text).unwrap().read();
     assert_eq!((neighbor.asn, neighbor.state), (65001, State::Established));
-    assert_eq!(neighbor.uptime, Some(Duration::from_secs(60)));
     assert_eq!(
         neighbor.prefixes[&Afi::Ipv4],
         Prefixes {
@@ -22,10 +18,8 @@ fn a_neighbour_is_read_with_state_counts_and_uptime() {
     assert_eq!(neighbor.prefixes[&Afi::Ipv6], Prefixes::default());
 
     let down = r#"{"state":{"neighbor_address":"10.0.0.1","peer_asn":1,"session_state":3}}"#;
-    let neighbor = parse::<NeighborShown>(down)
-        .unwrap()
-        .read(Duration::from_secs(1));
-    assert_eq!((neighbor.state, neighbor.uptime), (State::Active, None));
+    let neighbor = parse::<NeighborShown>(down).unwrap().read();
+    assert_eq!(neighbor.state, State::Active);
 }
 
 #[test]
