@@ -97,7 +97,10 @@ fn run(task: Task) -> Result<(), Error> {
     let workspace = Workspace::find()?;
     match task {
         Task::Setup => setup::run(&workspace),
-        Task::Check { name } => check::run(&workspace, name),
+        Task::Check { name } => {
+            command::section("check");
+            check::run(&workspace, name)
+        }
         Task::Test { what } => test::run(&workspace, what),
         Task::Fuzz { seconds } => fuzz::run(&workspace, Duration::from_secs(seconds)),
         Task::Lab(task) => lab::run(&workspace, task),

@@ -6,6 +6,7 @@ use crate::workspace::Workspace;
 use crate::{check, fuzz, image, setup};
 use cargo_metadata::TargetKind;
 use clap::ValueEnum;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The package of the scenarios, and the one of its test targets that boots the lab.
@@ -68,29 +69,34 @@ impl Wanted {
     }
 }
 
-/// Sets the machine up, then runs what is wanted. Where `CI` is set, everything includes the gate. Each tier runs to its end; the first that
-/// fails is the last.
+/// Sets the machine up, then runs what is wanted. Where `CI` is set, everything includes the gate. Each tier runs to
+/// its end; the first that fails is the last.
 pub(crate) fn run(workspace: &Workspace, what: Option<String>) -> Result<(), Error> {
     let start = Instant::now();
     let wanted = Wanted::parse(what);
-    section("setup");
-    setup::run(workspace)?;
-    let mut times = vec![("setup", start.elapsed())];
-    if matches!(wanted, Wanted::Everything) && std::env::var_os("CI").is_some() {
+    let filter = wanted.filter();
+    let mut times = Vec::new();
+    let mut stage = |title, run: &dyn Fn() -> Result<(), Error>| {
+        section(title);
         let start = Instant::now();
-        check::run(workspace, None)?;
-        times.push(("check", start.elapsed()));
+        let result = run();
+        times.push((title, start.elapsed()));
+        result
+    };
+    stage("setup", &|| setup::run(workspace))?;
+    if matches!(wanted, Wanted::Everything) && std::env::var_os("CI").is_some() {
+        stage("check", &|| check::run(workspace, None))?;
+    }
+    if !matches!(wanted, Wanted::Tier(Tier::Fuzz)) {
+        stage("build", &|| build(workspace))?;
     }
     for tier in wanted.tiers() {
-        section(tier.title());
-        let start = Instant::now();
-        match tier {
-            Tier::Unit => unit(workspace, wanted.filter())?,
-            Tier::ControlPlane => control_plane(workspace, wanted.filter())?,
-            Tier::Lab => lab(workspace, wanted.filter())?,
-            Tier::Fuzz => fuzz::run(workspace, fuzz::MINUTE)?,
-        }
-        times.push((tier.title(), start.elapsed()));
+        stage(tier.title(), &|| match tier {
+            Tier::Unit => unit(workspace, filter),
+            Tier::ControlPlane => control_plane(workspace, filter),
+            Tier::Lab => lab(workspace, filter),
+            Tier::Fuzz => fuzz::run(workspace, fuzz::MINUTE),
+        })?;
     }
     summary(&times, start.elapsed());
     Ok(())
@@ -105,68 +111,70 @@ fn summary(times: &[(&str, Duration)], whole: Duration) {
 }
 
 fn unit(workspace: &Workspace, filter: Option<&str>) -> Result<(), Error> {
-    build_lab_programs(workspace)?;
     let mut nextest = workspace.cargo([
         "nextest",
         "run",
         "--workspace",
-        "--exclude",
-        SCENARIOS,
         "--locked",
         "--cargo-quiet",
+        "--filterset",
+        &format!("not package({SCENARIOS})"),
     ]);
     if let Some(filter) = filter {
         nextest.args(["--no-tests", "pass", filter]);
         return command::run(&mut nextest);
     }
     command::run(&mut nextest)?;
-    command::run(&mut workspace.cargo([
-        "test",
-        "--quiet",
-        "--workspace",
-        "--exclude",
-        SCENARIOS,
-        "--doc",
-        "--locked",
-    ]))
+    let documentation = ["test", "--quiet", "--workspace", "--doc", "--locked"];
+    command::run(&mut workspace.cargo(documentation))
 }
 
 fn control_plane(workspace: &Workspace, filter: Option<&str>) -> Result<(), Error> {
-    build_lab_programs(workspace)?;
-    // The tests start it as a process, from beside their own program.
-    command::run(&mut workspace.cargo(["build", "--package", "operator", "--locked"]))?;
-    let mut cargo = workspace.cargo(["test", "--package", SCENARIOS, "--no-fail-fast", "--locked"]);
-    for target in scenario_targets(workspace)?
-        .iter()
-        .filter(|name| *name != LAB)
-    {
-        cargo.args(["--test", target]);
-    }
-    command::run(cargo.arg("--").args(filter))
+    let targets = scenario_targets(workspace)?;
+    let targets = targets.iter().filter(|name| *name != LAB);
+    let mut tests = scenarios(workspace, targets.map(String::as_str));
+    command::run(tests.args(filter))
 }
 
 fn lab(workspace: &Workspace, filter: Option<&str>) -> Result<(), Error> {
-    build_lab_programs(workspace)?;
-    let scenarios = || {
-        workspace.cargo([
-            "test",
-            "--package",
-            SCENARIOS,
-            "--test",
-            LAB,
-            "--locked",
-            "--",
-        ])
-    };
     if let Some(filter) = filter {
-        let listed = command::output(scenarios().arg("--list"))?;
+        let listed = command::output(scenarios(workspace, [LAB]).arg("--list"))?;
         if !listed.lines().any(|line| line.contains(filter)) {
             println!("no scenario is named like {filter}");
             return Ok(());
         }
     }
     let image = image::for_lab(workspace)?;
-    command::run(scenarios().args(filter).env("TOMBOLO_IMAGE", image))
+    command::run(
+        scenarios(workspace, [LAB])
+            .args(filter)
+            .env("TOMBOLO_IMAGE", image),
+    )
+}
+
+/// The test targets of these names. Of the whole workspace, as what [`build`] builds.
+fn scenarios<'a>(workspace: &Workspace, targets: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut cargo = workspace.cargo(["test", "--workspace", "--no-fail-fast", "--locked"]);
+    for target in targets {
+        cargo.args(["--test", target]);
+    }
+    cargo.arg("--");
+    cargo
+}
+
+/// Builds all programs and tests at once. Cargo chooses the features of the libraries by what is built together: built
+/// one package after the other, the same libraries would be built several times. The tests look for the programs that
+/// they start beside their own.
+fn build(workspace: &Workspace) -> Result<(), Error> {
+    let everything = [
+        "build",
+        "--quiet",
+        "--workspace",
+        "--bins",
+        "--tests",
+        "--locked",
+    ];
+    command::run(&mut workspace.cargo(everything))
 }
 
 /// The lab's own programs, which it looks for beside the program that runs.

@@ -9,7 +9,7 @@ mod sizes;
 mod words;
 
 use crate::codegen;
-use crate::command::{seconds, section};
+use crate::command::seconds;
 use crate::error::Error;
 use crate::setup;
 use crate::workspace::Workspace;
@@ -106,7 +106,6 @@ pub(crate) fn run(workspace: &Workspace, only: Option<Name>) -> Result<(), Error
     if matches!(only, None | Some(Name::Charts | Name::Deny)) {
         setup::run(workspace)?;
     }
-    section("check");
     let wanted = Name::value_variants()
         .iter()
         .copied()
