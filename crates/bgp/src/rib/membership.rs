@@ -118,15 +118,7 @@ impl Rib {
                 }
             }
         }
-        if group.members.is_empty() {
-            self.dissolve(&group);
-            return;
-        }
-        let alone = group.sole_member();
-        self.groups[index] = Some(group);
-        if let Some(last) = alone {
-            self.mark_learned_from(index, last);
-        }
+        self.put_back(group, index);
     }
 
     fn dissolve(&mut self, group: &Group) {
@@ -380,6 +372,11 @@ impl Rib {
             return;
         };
         group.members.retain(|member| *member != peer);
+        self.put_back(group, index);
+    }
+
+    /// Puts a group that has lost a member back in its place, unless it was the last.
+    fn put_back(&mut self, group: Group, index: usize) {
         if group.members.is_empty() {
             self.dissolve(&group);
             return;
