@@ -16,5 +16,5 @@ pub mod wire;
 
 pub use config::{GracefulRestart, InstanceConfig, PeerConfig, PeerName};
 pub use family::{Afi, Family, Safi};
-pub use session::io::{ConnectionId, Goodbye, Input, Output};
+pub use session::io::{Accepted, ConnectionId, Goodbye, Input, Output};
 pub use speaker::Speaker;

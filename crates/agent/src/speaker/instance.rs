@@ -130,9 +130,10 @@ impl Instance {
                 local,
             } => {
                 // Refused: dropping the stream closes it.
-                if let Some(connection) = self.speaker.accept(remote, local, now) {
-                    let handle = Connection::adopt(connection, stream, self.reporter.clone());
-                    self.connections.insert(connection, handle);
+                if let Some(accepted) = self.speaker.accept(remote, local, now) {
+                    let reporter = self.reporter.clone();
+                    let handle = Connection::adopt(accepted, stream, remote, reporter);
+                    self.connections.insert(accepted.connection, handle);
                 }
             }
             FactKind::Received { connection, bytes } => {

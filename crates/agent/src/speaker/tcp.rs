@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp::ConnectionId;
+use bgp::{Accepted, ConnectionId};
 use bytes::{Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -122,10 +122,22 @@ impl Connection {
         }
     }
 
-    /// Takes over an accepted connection.
-    pub(super) fn adopt(connection: ConnectionId, stream: TcpStream, reporter: Reporter) -> Self {
+    /// Takes over an accepted connection. One whose TTL cannot be set is closed, as a dialled one would be.
+    pub(super) fn adopt(
+        accepted: Accepted,
+        stream: TcpStream,
+        remote: SocketAddr,
+        reporter: Reporter,
+    ) -> Self {
+        let Accepted { connection, ttl } = accepted;
         let (outgoing, queue) = mpsc::channel(1);
-        tokio::spawn(async move { carry(connection, stream, queue, &reporter).await });
+        tokio::spawn(async move {
+            let set = ttl.map_or(Ok(()), |ttl| set_ttl(&SockRef::from(&stream), remote, ttl));
+            match set {
+                Ok(()) => carry(connection, stream, queue, &reporter).await,
+                Err(_) => drop(reporter.tell(FactKind::Closed { connection }).await),
+            }
+        });
         Self {
             outgoing,
             dialling: None,
@@ -165,16 +177,20 @@ async fn connect(dial: &Dial) -> io::Result<TcpStream> {
     };
     let options = SockRef::from(&socket);
     if let Some(ttl) = dial.ttl {
-        match dial.remote {
-            SocketAddr::V4(_) => options.set_ttl_v4(u32::from(ttl))?,
-            SocketAddr::V6(_) => options.set_unicast_hops_v6(u32::from(ttl))?,
-        }
+        set_ttl(&options, dial.remote, ttl)?;
     }
     options.set_tcp_nodelay(true)?;
     if let Some(local) = dial.local {
         socket.bind(SocketAddr::new(local, 0))?;
     }
     socket.connect(dial.remote).await
+}
+
+fn set_ttl(options: &SockRef<'_>, remote: SocketAddr, ttl: u8) -> io::Result<()> {
+    match remote {
+        SocketAddr::V4(_) => options.set_ttl_v4(u32::from(ttl)),
+        SocketAddr::V6(_) => options.set_unicast_hops_v6(u32::from(ttl)),
+    }
 }
 
 /// Reads and writes until the peer ends the connection or the handle is dropped.

@@ -159,7 +159,7 @@ impl Shell {
             };
             let local = stream.local_addr()?;
             stream.set_nodelay(true)?;
-            let Some(id) = self.speaker.accept(remote, local, Instant::now()) else {
+            let Some(accepted) = self.speaker.accept(remote, local, Instant::now()) else {
                 continue;
             };
             let token = Token(self.next_token);
@@ -173,13 +173,13 @@ impl Shell {
                 token,
                 Connection {
                     stream,
-                    id,
+                    id: accepted.connection,
                     sending: None,
                     readable: false,
                     writable: false,
                 },
             );
-            self.tokens.insert(id, token);
+            self.tokens.insert(accepted.connection, token);
             self.perform();
         }
     }

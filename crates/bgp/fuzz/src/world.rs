@@ -164,7 +164,7 @@ impl World {
                 );
                 self.peers[peer]
                     .connections
-                    .extend(accepted.map(Connection::new));
+                    .extend(accepted.map(|accepted| Connection::new(accepted.connection)));
             }
             10 => self.originate(script.octet()?),
             11 => self.configure(script.octet()?),

@@ -97,6 +97,15 @@ pub enum Output {
     },
 }
 
+/// A connection that [`crate::Speaker::accept`] takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Name for it.
+    pub connection: ConnectionId,
+    /// TTL or hop limit to set; `None` keeps the system's default.
+    pub ttl: Option<u8>,
+}
+
 /// How a speaker leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goodbye {

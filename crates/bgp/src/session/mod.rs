@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use self::collision::{Origin, may_supersede};
 use self::event::{Event, Stop};
 use self::helper::Helper;
-use self::io::ConnectionId;
+use self::io::{Accepted, ConnectionId};
 use self::jitter::Jitter;
 use self::link::Link;
 use self::machine::{Context, Machine, Mode, State};
@@ -198,11 +198,8 @@ impl Session {
     }
 
     /// The peer dialled. `None` turns it away without a word: nothing is taken while damping.
-    pub(crate) fn accept(
-        &mut self,
-        local: IpAddr,
-        env: &mut Environment<'_>,
-    ) -> Option<ConnectionId> {
+    pub(crate) fn accept(&mut self, local: IpAddr, env: &mut Environment<'_>) -> Option<Accepted> {
+        let ttl = self.ttl(env);
         if let Some(up) = self.primary.machine.established()
             && !may_supersede(up.since, up.negotiated.graceful_restart.is_some(), env.now)
         {
@@ -215,7 +212,10 @@ impl Session {
             let collision = Notification::cease(CeaseSubcode::ConnectionCollision);
             env.connections
                 .close(&link, Some(collision.encode()), env.now);
-            return Some(link.id);
+            return Some(Accepted {
+                connection: link.id,
+                ttl,
+            });
         }
         if self.second.link.is_some() {
             // Who dials again has given up the attempt before.
@@ -231,14 +231,14 @@ impl Session {
             Some(local),
             env.now,
         );
-        let id = link.id;
+        let connection = link.id;
         link.held = self.primary.is_opening();
         let held = link.held;
         self.second.link = Some(link);
         if !held {
             self.event(Slot::Second, Event::TcpConnectionConfirmed, env);
         }
-        Some(id)
+        Some(Accepted { connection, ttl })
     }
 
     /// Our attempt succeeded.

@@ -45,14 +45,20 @@ impl Session {
     fn dial(&mut self, slot: Slot, env: &mut Environment<'_>) {
         let connection = env.connections.open(self.id);
         self.side_mut(slot).link = Some(Link::new(connection, Origin::Dialled, None, env.now));
-        let external = self.config.peer_asn != Some(env.instance.local_asn);
         env.connections.push(Output::Connect {
             connection,
             peer: self.name.clone(),
             remote: SocketAddr::new(self.config.address, self.config.port),
             local: self.config.local_address,
-            ttl: external.then_some(self.config.ebgp_ttl),
+            ttl: self.ttl(env),
         });
+    }
+
+    /// TTL of the connection's packets: of an external peer the configured one, whoever dialled. A peer whose ASN is
+    /// still to be learned counts as external.
+    pub(super) fn ttl(&self, env: &Environment<'_>) -> Option<u8> {
+        let external = self.config.peer_asn != Some(env.instance.local_asn);
+        external.then_some(self.config.ebgp_ttl)
     }
 
     /// Whether to say that we restarted: until this peer has our whole table again, but no longer than it was asked

@@ -13,7 +13,7 @@ use crate::config::{Change, InstanceConfig, PeerConfig, PeerName};
 use crate::report::{DownReason, PeerReport};
 use crate::rib::{PeerId, Retain, Rib, RibConfig};
 use crate::session::event::Stop;
-use crate::session::io::{ConnectionId, Goodbye, Input, Output};
+use crate::session::io::{Accepted, ConnectionId, Goodbye, Input, Output};
 use crate::session::jitter::Jitter;
 use crate::session::{Environment, Session};
 use crate::wire::Notification;
@@ -107,13 +107,13 @@ impl Speaker {
     }
 
     /// Someone connected from `remote` to our end `local`. `None`: close it without a word, for it is no peer, or one
-    /// whose attempts are not taken. With a name, the shell serves the connection like one it dialled.
+    /// whose attempts are not taken. Otherwise the shell sets the TTL and serves the connection like one it dialled.
     pub fn accept(
         &mut self,
         remote: SocketAddr,
         local: SocketAddr,
         now: Instant,
-    ) -> Option<ConnectionId> {
+    ) -> Option<Accepted> {
         if self.leaving || !self.instance.listens {
             return None;
         }
@@ -124,13 +124,13 @@ impl Speaker {
                 .as_ref()
                 .is_some_and(|session| session.config().address.to_canonical() == address)
         })?;
-        let connection = self
+        let accepted = self
             .step(peer_id(peer), now, |session, env| {
                 session.accept(local, env)
             })
             .flatten();
         self.pump(now);
-        connection
+        accepted
     }
 
     /// Takes one input.

@@ -7,7 +7,7 @@ use bgp::policy::ExportPolicy;
 use bgp::report::{DownReason, SessionState};
 use bgp::{Family, InstanceConfig, Output, PeerConfig};
 
-use crate::simulation::{self, Network, Node, converged, pair, pair_with};
+use crate::simulation::{self, Network, Node, converged, pair, pair_with, socket};
 
 fn up(mut network: Network) -> Network {
     assert!(network.run_until(Duration::from_secs(5), converged));
@@ -178,6 +178,16 @@ fn only_external_peers_get_a_ttl() {
                 | Output::Down { .. } => None,
             });
         assert_eq!(connects, Some(ttl));
+
+        let node = &mut network.nodes[0];
+        let accepted = node
+            .speaker
+            .accept(socket(0, 50_000), socket(1, 179), network.now);
+        assert_eq!(
+            accepted.map(|accepted| accepted.ttl),
+            Some(ttl),
+            "whoever dialled"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use bgp::report::{DownReason, PeerReport};
 use bgp::wire::{
     Capabilities, Framer, GracefulRestartCapability, MessageKind, Notification, Open, keepalive,
 };
-use bgp::{ConnectionId, Family, Input, InstanceConfig, Output, PeerConfig, Speaker};
+use bgp::{Accepted, ConnectionId, Family, Input, InstanceConfig, Output, PeerConfig, Speaker};
 
 use crate::simulation::{address, instance, named, peer, prefixes, socket};
 
@@ -215,18 +215,17 @@ impl Conversation {
 
     /// The test dials the speaker.
     pub(crate) fn dial(&mut self) -> Option<ConnectionId> {
-        let connection = self
+        let accepted = self
             .speaker
-            .accept(socket(1, 50_000), socket(0, 179), self.now);
-        connection.inspect(|connection| {
-            (self.connection, self.closed, self.reading) = (*connection, false, true);
-            self.received.clear();
-            self.drain();
-        })
+            .accept(socket(1, 50_000), socket(0, 179), self.now)?;
+        (self.connection, self.closed, self.reading) = (accepted.connection, false, true);
+        self.received.clear();
+        self.drain();
+        Some(accepted.connection)
     }
 
     /// A stranger dials the speaker.
-    pub(crate) fn dial_from(&mut self, address: IpAddr) -> Option<ConnectionId> {
+    pub(crate) fn dial_from(&mut self, address: IpAddr) -> Option<Accepted> {
         self.speaker
             .accept(SocketAddr::new(address, 50_000), socket(0, 179), self.now)
     }

@@ -165,12 +165,12 @@ impl Shell {
                 }
             }
             Step::Accept(node) => {
-                if let Some(id) =
+                if let Some(accepted) =
                     self.speaker
                         .accept(socket(node, 50_000), socket(0, 179), self.now)
                 {
                     self.connections.insert(
-                        id,
+                        accepted.connection,
                         Connection {
                             connected: true,
                             sending: false,

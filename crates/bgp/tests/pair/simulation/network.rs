@@ -310,12 +310,15 @@ impl Network {
         let node = &mut self.nodes[to];
         let listening = node.alive && node.speaker.instance().listens;
         let remote = socket(from.node, 40_000);
-        let id = if listening {
+        let accepted = if listening {
             node.speaker.accept(remote, socket(to, 179), now)
         } else {
             None
         };
-        let other = id.map(|id| End { node: to, id });
+        let other = accepted.map(|accepted| End {
+            node: to,
+            id: accepted.connection,
+        });
         let at = self.after();
         if let Some(other) = other {
             self.accepted += 1;
