@@ -3,6 +3,7 @@
 mod agent_restarts;
 mod api_server_outage;
 mod attributes;
+mod costs;
 mod interop;
 mod labels;
 mod malformed_messages;
@@ -31,6 +32,10 @@ pub(crate) const SUITES: &[Suite] = &[
             scenario(
                 "published_manifests_reach_the_routers_kernel",
                 published_manifests::reach_the_routers_kernel,
+            ),
+            scenario(
+                "an_idle_agent_is_small_and_quiet",
+                costs::an_idle_agent_is_small_and_quiet,
             ),
             scenario(
                 "the_label_decides_which_nodes_peer",
