@@ -75,10 +75,30 @@ fn generate() -> Result<BTreeMap<PathBuf, String>, Error> {
         })?;
         files.insert(
             Path::new(FOLDER).join(format!("{}.yaml", crd.spec.names.plural)),
-            format!("{HEADER}{}", in_template(&yaml)),
+            format!("{HEADER}{}", in_template(&as_yaml_1_1(&yaml))),
         );
     }
     Ok(files)
+}
+
+/// Helm and kubectl read YAML 1.1, in which a bare `Yes` or `off` is a boolean; our writer knows YAML 1.2, in which it is
+/// text.
+fn as_yaml_1_1(yaml: &str) -> String {
+    let quoted = |line: &str| {
+        let start = line.rfind(' ').map_or(0, |blank| blank + 1);
+        let (before, word) = line.split_at(start);
+        let is_value = before.ends_with("- ") || before.ends_with(": ");
+        let is_boolean = matches!(
+            word.to_ascii_lowercase().as_str(),
+            "y" | "n" | "yes" | "no" | "on" | "off"
+        );
+        if is_value && is_boolean {
+            format!("{before}\"{word}\"\n")
+        } else {
+            format!("{line}\n")
+        }
+    };
+    yaml.lines().map(quoted).collect()
 }
 
 /// Helm reads the file as a template: braces that are text must be told from braces that are not.
@@ -102,4 +122,27 @@ fn present(workspace: &Workspace) -> Result<Vec<PathBuf>, Error> {
                 .is_some_and(|extension| extension == "yaml")
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_yaml_1_1_takes_for_booleans_are_quoted_where_they_are_values() {
+        let rows = [
+            ("  - Yes", "  - \"Yes\""),
+            ("default: off", "default: \"off\""),
+            ("- \"No\"", "- \"No\""),
+            ("preserve: true", "preserve: true"),
+            (
+                "description: Whether it says No",
+                "description: Whether it says No",
+            ),
+            ("no: thing", "no: thing"),
+        ];
+        for (line, expected) in rows {
+            assert_eq!(as_yaml_1_1(line), format!("{expected}\n"));
+        }
+    }
 }

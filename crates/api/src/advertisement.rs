@@ -277,6 +277,7 @@ impl WellKnownCommunity {
 }
 
 pub(crate) const COLUMNS: &[Column] = &[
+    Column::AGE,
     Column::string(
         "Pod CIDR",
         r#".spec.advertisements[?(@.advertisementType=="PodCIDR")].advertisementType"#,

@@ -145,6 +145,7 @@ pub struct ClusterConfigStatus {
 }
 
 pub(crate) const COLUMNS: &[Column] = &[
+    Column::AGE,
     Column::integer(
         "ASN",
         ".spec.bgpInstances[*].localASN",

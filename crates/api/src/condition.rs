@@ -136,7 +136,7 @@ pub(crate) fn list_schema(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["type"],
         "items": {
-            "description": "One thing that may be wrong.",
+            "description": "One thing that is said of the object.",
             "type": "object",
             "required": ["lastTransitionTime", "message", "reason", "status", "type"],
             "properties": {
@@ -146,7 +146,7 @@ pub(crate) fn list_schema(_: &mut SchemaGenerator) -> Schema {
                     "format": "date-time",
                 },
                 "message": {
-                    "description": "What is wrong, for people. May be empty.",
+                    "description": "What there is to say, for people. May be empty.",
                     "type": "string",
                     "maxLength": MESSAGE_MAX_LENGTH,
                 },
@@ -164,7 +164,7 @@ pub(crate) fn list_schema(_: &mut SchemaGenerator) -> Schema {
                     "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
                 },
                 "status": {
-                    "description": "True where there is a problem.",
+                    "description": "True where there is a problem, Unknown where the condition only tells a number.",
                     "type": "string",
                     "enum": ["True", "False", "Unknown"],
                 },

@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use crate::{
     CiliumBGPAdvertisement, CiliumBGPClusterConfig, CiliumBGPNodeConfig,
-    CiliumBGPNodeConfigOverride, CiliumBGPPeerConfig, advertisement, cluster_config, node_config,
-    node_config_override, peer_config,
+    CiliumBGPNodeConfigOverride, CiliumBGPPeerConfig, CiliumLoadBalancerIPPool, advertisement,
+    cluster_config, load_balancer_ip_pool, node_config, node_config_override, peer_config,
 };
 
 /// Label in which Cilium keeps the version of its definitions. Cilium's operator replaces a definition whose version is
@@ -39,6 +39,10 @@ pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
         ),
         definition::<CiliumBGPNodeConfig>(node_config::COLUMNS, node_config::V2ALPHA1),
         definition::<CiliumBGPPeerConfig>(peer_config::COLUMNS, peer_config::V2ALPHA1),
+        definition::<CiliumLoadBalancerIPPool>(
+            load_balancer_ip_pool::COLUMNS,
+            load_balancer_ip_pool::V2ALPHA1,
+        ),
     ]
 }
 
@@ -97,12 +101,7 @@ fn definition<Kind: CustomResourceExt>(
 
 /// Adds to a version what the derived one lacks: columns, subresources, the fields every object has.
 fn complete(version: &mut CustomResourceDefinitionVersion, columns: &[Column]) {
-    version.additional_printer_columns = Some(
-        std::iter::once(&AGE)
-            .chain(columns)
-            .map(Column::definition)
-            .collect(),
-    );
+    version.additional_printer_columns = Some(columns.iter().map(Column::definition).collect());
     version
         .subresources
         .get_or_insert_with(CustomResourceSubresources::default);
@@ -273,7 +272,8 @@ fn items_of(schema: &mut JSONSchemaProps) -> Option<&mut JSONSchemaProps> {
     }
 }
 
-/// A column of `kubectl get`. The API server shows the first value a path finds; lists and objects as JSON.
+/// A column of `kubectl get`. The API server shows the first value a path finds; lists and objects as JSON. A kind has
+/// Cilium's columns first, then those that only ours has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
     name: &'static str,
@@ -283,10 +283,10 @@ pub(crate) struct Column {
     priority: Option<i32>,
 }
 
-/// The one column Cilium has.
-const AGE: Column = Column::date("Age", ".metadata.creationTimestamp", "");
-
 impl Column {
+    /// How old the object is, as Cilium has it in every kind.
+    pub(crate) const AGE: Self = Self::date("Age", ".metadata.creationTimestamp", "");
+
     /// Text, or anything else as JSON.
     pub(crate) const fn string(
         name: &'static str,

@@ -228,6 +228,7 @@ impl RouteCount {
 }
 
 pub(crate) const COLUMNS: &[Column] = &[
+    Column::AGE,
     Column::integer(
         "ASN",
         ".spec.bgpInstances[0].localASN",

@@ -72,6 +72,7 @@ pub struct Peer {
 }
 
 pub(crate) const COLUMNS: &[Column] = &[
+    Column::AGE,
     Column::string(
         "Instance",
         ".spec.bgpInstances[*].name",

@@ -205,6 +205,7 @@ impl PeerConfigSpec {
 }
 
 pub(crate) const COLUMNS: &[Column] = &[
+    Column::AGE,
     Column::integer(
         "Hold",
         ".spec.timers.holdTimeSeconds",

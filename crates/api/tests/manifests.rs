@@ -27,6 +27,7 @@ fn published_manifests_come_back_as_they_were() {
         "CiliumBGPAdvertisement",
         "CiliumBGPPeerConfig",
         "CiliumBGPClusterConfig",
+        "CiliumLoadBalancerIPPool",
         "CiliumBGPAdvertisement",
     ];
     assert_eq!(read, expected, "all documents of our kinds");
@@ -80,6 +81,7 @@ fn whatever_the_api_server_admits_is_read() {
                     problem::<api::CiliumBGPNodeConfigOverride>(object)
                 }
                 "CiliumBGPPeerConfig" => problem::<api::CiliumBGPPeerConfig>(object),
+                "CiliumLoadBalancerIPPool" => problem::<api::CiliumLoadBalancerIPPool>(object),
                 other => panic!("{other} is none of our kinds"),
             };
             assert!(problem.is_none(), "{kind}: {}: {problem:?}", row["claim"]);
@@ -100,6 +102,8 @@ fn a_minimal_object_has_nothing_that_was_not_written() {
         json!({"kind": "CiliumBGPNodeConfig", "spec": {"bgpInstances": [{"name": "a"}]}, "status": {}}),
         json!({"kind": "CiliumBGPNodeConfigOverride", "spec": {"bgpInstances": [{"name": "a"}]}}),
         json!({"kind": "CiliumBGPAdvertisement", "spec": {"advertisements": [{"advertisementType": "PodCIDR"}]}}),
+        json!({"kind": "CiliumLoadBalancerIPPool", "spec": {}}),
+        json!({"kind": "CiliumLoadBalancerIPPool", "spec": {"serviceSelector": {}, "blocks": [{}]}, "status": {}}),
     ];
     for mut object in minimal {
         object["apiVersion"] = json!("cilium.io/v2");
@@ -170,6 +174,7 @@ fn round_trip(document: &Value) -> Option<String> {
             assert_round_trip::<api::CiliumBGPNodeConfigOverride>(document);
         }
         "CiliumBGPPeerConfig" => assert_round_trip::<api::CiliumBGPPeerConfig>(document),
+        "CiliumLoadBalancerIPPool" => assert_round_trip::<api::CiliumLoadBalancerIPPool>(document),
         _ => return None,
     }
     Some(kind.to_owned())
