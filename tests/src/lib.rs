@@ -1,5 +1,5 @@
 //! What scenarios are written with: a lab on which Tombolo is installed as on any cluster, probes, peers that
-//! misbehave, and the harness that runs scenarios in order.
+//! misbehave, and the harness that runs scenarios in order; and the stage of tests that need a control plane only.
 //!
 //! Everything here looks at the product from outside: what `helm`, `kubectl`, the routers and the packets say.
 
@@ -10,6 +10,7 @@ pub mod manifests;
 pub mod peering;
 pub mod probe;
 pub mod raw_speaker;
+pub mod stage;
 pub mod topologies;
 
 pub use failure::{Failure, claim};

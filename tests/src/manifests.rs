@@ -6,6 +6,9 @@ use std::net::IpAddr;
 /// The published BGP resources.
 pub const BGP: &str = include_str!("../published/bgp.yaml");
 
+/// The published pool of addresses, and the advertisement of those that Services get.
+pub const LB: &str = include_str!("../published/lb.yaml");
+
 /// The published workload: a web server on each node, and a toolbox on one.
 pub const WEBPOD: &str = include_str!("../published/webpod.yaml");
 

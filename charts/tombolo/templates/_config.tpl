@@ -6,6 +6,11 @@
   "bgp-router-id-allocation-mode" .Values.bgpControlPlane.routerIDAllocation.mode
   "bgp-router-id-allocation-ip-pool" .Values.bgpControlPlane.routerIDAllocation.ipPool
   "bgp-secrets-namespace" .Values.bgpControlPlane.secretsNamespace.name
+  "enable-lb-ipam" .Values.enableLBIPAM
+  "default-lb-service-ipam" .Values.defaultLBServiceIPAM
+  "enable-ipv4" .Values.ipv4.enabled
+  "enable-ipv6" .Values.ipv6.enabled
+  "enable-l2-announcements" .Values.l2announcements.enabled
   "debug" .Values.debug.enabled
   "agent-health-port" .Values.healthPort
   "operator-api-serve-addr" (printf "%s:%v" (ternary "127.0.0.1" "" .Values.operator.hostNetwork) .Values.operator.healthPort)

@@ -10,7 +10,9 @@ A key counts as off when it is absent or one of the words below.
     "loadBalancer.algorithm" "loadBalancer.serviceTopology" "loadBalancer.l7.backend" "maglev.tableSize" "maglev.hashSeed"
     "serviceNoBackendResponse" "nodePort.enabled" "nodePort.addresses" "nodePort.enableHealthCheckLoadBalancerIP" "socketLB.enabled"
     "socketLB.hostNamespaceOnly" "hostPort.enabled" "externalIPs.enabled" "bpf.masquerade" "bpf.lbExternalClusterIP")
-  "announcement on the local network" (list "l2announcements.enabled" "l2podAnnouncements.enabled" "nodeIPAM.enabled")
+  "announcement on the local network" (list "l2podAnnouncements.enabled")
+  "addresses of nodes for Services" (list "nodeIPAM.enabled")
+  "Services without a class otherwise than defaultLBServiceIPAM says" (list "LBIPAM.requireLBClass" "lbIPAM.requireLBClass")
   "announcement of Service addresses" (list "bgpControlPlane.legacyOriginAttribute.enabled")
   "flow observability" (list "hubble.enabled" "hubble.relay.enabled" "hubble.ui.enabled" "hubble.metrics.enabled")
   "the pod network, which stays with your CNI" (list

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use api::{
     CiliumBGPAdvertisement, CiliumBGPClusterConfig, CiliumBGPNodeConfig,
-    CiliumBGPNodeConfigOverride, CiliumBGPPeerConfig,
+    CiliumBGPNodeConfigOverride, CiliumBGPPeerConfig, CiliumLoadBalancerIPPool,
 };
-use plan::{NodeFacts, Snapshot};
+use plan::{NodeFacts, ServiceFacts, Snapshot};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::interest::{Interest, Kind, NodeConfigInterest, NodeInterest};
-use crate::watch::{Source, Told, watch};
-use crate::wire;
+use crate::watch::{Objects, Source, Told, watch};
+use crate::wire::{self, Wire};
 
 /// Least time between two snapshots. A change after a longer quiet is published at once; changes that follow each other
 /// faster are published together, so that planning 1,000 changes takes 50 plans a second and not 1,000.
@@ -102,6 +102,8 @@ pub(crate) enum Change {
     Override(Told<CiliumBGPNodeConfigOverride>),
     NodeConfig(Told<CiliumBGPNodeConfig>),
     Secret(Told<()>),
+    Pool(Told<CiliumLoadBalancerIPPool>),
+    Service(Told<ServiceFacts>),
 }
 
 struct Watches<'a> {
@@ -122,36 +124,26 @@ impl Watches<'_> {
             overrides,
             node_configs,
             secrets_namespace,
+            pools,
+            services,
         } = interest;
         if let Some(nodes) = nodes {
-            self.start_nodes(Kind::Node, "/api/v1", nodes, Change::Node);
+            self.start_nodes(Kind::Node, CORE, nodes, Change::Node);
         }
         if let Some(nodes) = cilium_nodes {
             self.start_nodes(Kind::CiliumNode, CILIUM, nodes, Change::CiliumNode);
         }
         if *cluster_configs {
-            self.start(
-                Kind::ClusterConfig,
-                CILIUM,
-                None,
-                false,
-                Change::ClusterConfig,
-            );
+            self.start_whole(Kind::ClusterConfig, CILIUM, Change::ClusterConfig);
         }
         if *peer_configs {
-            self.start(Kind::PeerConfig, CILIUM, None, false, Change::PeerConfig);
+            self.start_whole(Kind::PeerConfig, CILIUM, Change::PeerConfig);
         }
         if *advertisements {
-            self.start(
-                Kind::Advertisement,
-                CILIUM,
-                None,
-                false,
-                Change::Advertisement,
-            );
+            self.start_whole(Kind::Advertisement, CILIUM, Change::Advertisement);
         }
         if *overrides {
-            self.start(Kind::Override, CILIUM, None, false, Change::Override);
+            self.start_whole(Kind::Override, CILIUM, Change::Override);
         }
         match node_configs {
             None => {}
@@ -178,11 +170,17 @@ impl Watches<'_> {
         if let Some(namespace) = secrets_namespace {
             self.start(
                 Kind::Secret,
-                &format!("/api/v1/namespaces/{namespace}"),
+                &format!("{CORE}/namespaces/{namespace}"),
                 None,
                 true,
                 Change::Secret,
             );
+        }
+        if *pools {
+            self.start_whole(Kind::Pool, CILIUM, Change::Pool);
+        }
+        if *services {
+            self.start_whole(Kind::Service, CORE, Change::Service);
         }
     }
 
@@ -199,7 +197,12 @@ impl Watches<'_> {
         }
     }
 
-    fn start<T: wire::Wire>(
+    /// All objects of the kind, complete.
+    fn start_whole<T: Wire>(&mut self, kind: Kind, group: &str, wrap: fn(Told<T>) -> Change) {
+        self.start(kind, group, None, false, wrap);
+    }
+
+    fn start<T: Wire>(
         &mut self,
         kind: Kind,
         group: &str,
@@ -210,7 +213,7 @@ impl Watches<'_> {
         self.start_with(kind, group, only, metadata_only, |_| {}, wrap);
     }
 
-    fn start_with<T: wire::Wire>(
+    fn start_with<T: Wire>(
         &mut self,
         kind: Kind,
         group: &str,
@@ -233,6 +236,7 @@ impl Watches<'_> {
     }
 }
 
+const CORE: &str = "/api/v1";
 const CILIUM: &str = "/apis/cilium.io/v2";
 
 struct Owner {
@@ -264,7 +268,7 @@ impl Owner {
             if pending && self.freshness.unlisted.is_empty() && not_before <= Instant::now() {
                 pending = false;
                 not_before = Instant::now() + BURST;
-                snapshots.send_replace(Some(Arc::new(self.snapshot.clone())));
+                snapshots.send_replace(Some(Arc::new(self.shown())));
             }
             freshness.send_if_modified(|published| {
                 let changed = *published != self.freshness;
@@ -274,6 +278,16 @@ impl Owner {
                 changed
             });
         }
+    }
+
+    /// What readers get. Without the kind of the pools there are no Services: an API server that has lost the kind must
+    /// not look like a user who has removed all pools, for which Services lose their addresses.
+    fn shown(&self) -> Snapshot {
+        let mut snapshot = self.snapshot.clone();
+        if self.freshness.absent.contains(&Kind::Pool) {
+            snapshot.services.clear();
+        }
+        snapshot
     }
 
     /// Whether the snapshot says something else than before.
@@ -322,6 +336,16 @@ impl Owner {
             Change::Secret(told) => freshness
                 .note(Kind::Secret, told)
                 .is_some_and(|told| told.into_names(&mut snapshot.secrets)),
+            Change::Pool(told) => {
+                let was_absent = freshness.absent.contains(&Kind::Pool);
+                freshness.note(Kind::Pool, told).is_some_and(|told| {
+                    let came = was_absent && !matches!(told, News::Absent);
+                    told.into(&mut snapshot.pools) || came
+                })
+            }
+            Change::Service(told) => freshness
+                .note(Kind::Service, told)
+                .is_some_and(|told| told.into(&mut snapshot.services)),
         }
     }
 }
@@ -329,7 +353,7 @@ impl Owner {
 impl Freshness {
     /// Notes what a watch says of itself, and gives back what it says of its objects. The first list of a kind is
     /// always news: it may be the last one that a snapshot waits for.
-    fn note<T>(&mut self, kind: Kind, told: Told<T>) -> Option<News<T>> {
+    fn note<T: Wire>(&mut self, kind: Kind, told: Told<T>) -> Option<News<T>> {
         let news = match told {
             Told::All(objects) => News::All {
                 objects,
@@ -371,26 +395,23 @@ impl Freshness {
 }
 
 /// What is new among the objects of a kind.
-enum News<T> {
-    All {
-        objects: BTreeMap<String, Arc<T>>,
-        first: bool,
-    },
-    Set(String, Arc<T>),
-    Removed(String),
+enum News<T: Wire> {
+    All { objects: Objects<T>, first: bool },
+    Set(T::Name, Arc<T>),
+    Removed(T::Name),
     Absent,
 }
 
-impl<T: PartialEq> News<T> {
-    fn into(self, objects: &mut BTreeMap<String, Arc<T>>) -> bool {
+impl<T: Wire + PartialEq> News<T> {
+    fn into(self, objects: &mut Objects<T>) -> bool {
         self.into_if(objects, |a, b| a == b)
     }
 }
 
-impl<T> News<T> {
+impl<T: Wire> News<T> {
     /// Changes `objects` and says whether they now say something else, where `same` tells what says the same. The
     /// newest state is kept in any case.
-    fn into_if(self, objects: &mut BTreeMap<String, Arc<T>>, same: fn(&T, &T) -> bool) -> bool {
+    fn into_if(self, objects: &mut Objects<T>, same: fn(&T, &T) -> bool) -> bool {
         match self {
             Self::All {
                 objects: new,

@@ -21,6 +21,10 @@ pub enum Kind {
     NodeConfig,
     /// Secret, of one namespace and by name only: its contents are never asked for.
     Secret,
+    /// CiliumLoadBalancerIPPool.
+    Pool,
+    /// Kubernetes' Service.
+    Service,
 }
 
 impl Kind {
@@ -36,6 +40,8 @@ impl Kind {
             Self::Override => "ciliumbgpnodeconfigoverrides",
             Self::NodeConfig => "ciliumbgpnodeconfigs",
             Self::Secret => "secrets",
+            Self::Pool => "ciliumloadbalancerippools",
+            Self::Service => "services",
         }
     }
 }
@@ -83,10 +89,14 @@ pub struct Interest {
     pub node_configs: Option<NodeConfigInterest>,
     /// Names of the Secrets in this namespace.
     pub secrets_namespace: Option<String>,
+    /// All CiliumLoadBalancerIPPools.
+    pub pools: bool,
+    /// The Services of all namespaces. Beside `pools`, only while the API server knows that kind.
+    pub services: bool,
 }
 
 impl Interest {
-    /// What the operator reads.
+    /// What the operator reads to make NodeConfigs.
     #[must_use]
     pub fn operator(secrets_namespace: Option<String>) -> Self {
         Self {
@@ -94,10 +104,20 @@ impl Interest {
             cilium_nodes: Some(NodeInterest::Labels),
             cluster_configs: true,
             peer_configs: true,
-            advertisements: false,
             overrides: true,
             node_configs: Some(NodeConfigInterest::Specs),
             secrets_namespace,
+            ..Self::default()
+        }
+    }
+
+    /// This, and what the operator reads to give addresses to Services.
+    #[must_use]
+    pub fn and_addresses(self) -> Self {
+        Self {
+            pools: true,
+            services: true,
+            ..self
         }
     }
 
@@ -107,12 +127,10 @@ impl Interest {
         Self {
             nodes: Some(NodeInterest::Named(node.to_owned())),
             cilium_nodes: Some(NodeInterest::Named(node.to_owned())),
-            cluster_configs: false,
             peer_configs: true,
             advertisements: true,
-            overrides: false,
             node_configs: Some(NodeConfigInterest::Named(node.to_owned())),
-            secrets_namespace: None,
+            ..Self::default()
         }
     }
 }

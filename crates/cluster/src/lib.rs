@@ -11,7 +11,8 @@
 //!   always is one, also while the API server is away.
 //! * The first change after a quiet time is published at once, a burst at most every [`follow::BURST`].
 //! * A kind is replaced as a whole after a new list: there is no moment at which half of it is missing.
-//! * A kind whose CRD does not exist is empty (CiliumNodes: `None`) and is looked for again.
+//! * A kind whose CRD does not exist is empty (CiliumNodes: `None`) and is looked for again. Services are empty as well
+//!   while the kind of the pools, followed beside them, does not exist.
 //! * An object that cannot be decoded costs that object only: it is left out, and a log line names it.
 //! * Following never ends by itself; it ends when [`Following`] is dropped.
 //!
@@ -30,3 +31,4 @@ pub use error::{Error, causes};
 pub use follow::{Following, Freshness, follow};
 pub use interest::{Interest, Kind, NodeConfigInterest, NodeInterest};
 pub use kube::Client;
+pub use wire::service;

@@ -40,15 +40,18 @@ const UNKNOWN_KIND: &str = "the API server does not know this kind";
 /// A watch that ends sooner than this did not work, whatever it said.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
+/// Objects of a kind by name.
+pub(crate) type Objects<T> = BTreeMap<<T as Wire>::Name, Arc<T>>;
+
 /// What a watch tells of its kind.
 #[derive(Debug)]
-pub(crate) enum Told<T> {
+pub(crate) enum Told<T: Wire> {
     /// All objects, after a list.
-    All(BTreeMap<String, Arc<T>>),
+    All(Objects<T>),
     /// An object is new or changed.
-    Set(String, Arc<T>),
+    Set(T::Name, Arc<T>),
     /// An object is gone, or cannot be understood.
-    Removed(String),
+    Removed(T::Name),
     /// The API server does not know the kind.
     Absent,
     /// The watch works.
@@ -135,7 +138,7 @@ enum Presence {
 impl Presence {
     /// What to tell when the API server does not know the kind. One that was there counts as lost at first: an API
     /// server that starts may not know all kinds yet, and to believe it would take every object away.
-    fn missed<T>(&mut self, now: Instant) -> Told<T> {
+    fn missed<T: Wire>(&mut self, now: Instant) -> Told<T> {
         match *self {
             Self::Unknown => Told::Absent,
             Self::Missed(since) if now.duration_since(since) >= BELIEVED_ABSENT => Told::Absent,
@@ -149,10 +152,7 @@ impl Presence {
 }
 
 impl<T: Wire> Source<T> {
-    async fn list(
-        &self,
-        teller: &Teller<T>,
-    ) -> Result<(BTreeMap<String, Arc<T>>, String), Trouble> {
+    async fn list(&self, teller: &Teller<T>) -> Result<(Objects<T>, String), Trouble> {
         let mut objects = BTreeMap::new();
         let mut params = ListParams {
             limit: Some(PAGE),
@@ -294,7 +294,7 @@ impl From<kube::Error> for Trouble {
 }
 
 /// Hands over what is told.
-struct Teller<T> {
+struct Teller<T: Wire> {
     kind: Kind,
     slim: fn(&mut T),
     wrap: fn(Told<T>) -> Change,
@@ -315,14 +315,14 @@ impl<T: Wire> Teller<T> {
         }
     }
 
-    fn understand(&self, object: Object<T>) -> Option<(String, Arc<T>)> {
+    fn understand(&self, object: Object<T>) -> Option<(T::Name, Arc<T>)> {
         match object.value {
             Ok(mut value) => {
                 (self.slim)(&mut value);
                 Some((object.name, Arc::new(value)))
             }
             Err(reason) => {
-                warn!(kind = %self.kind, name = object.name, reason, "object is not understood and left out");
+                warn!(kind = %self.kind, name = %object.name, reason, "object is not understood and left out");
                 None
             }
         }

@@ -1,25 +1,50 @@
 //! From what the API server sends to what a snapshot holds.
 
+mod service;
+
 use std::collections::BTreeMap;
+use std::fmt::{Debug, Display};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use kube::ResourceExt;
-use plan::NodeFacts;
+use plan::{NamespacedName, NodeFacts};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
+pub use self::service::service;
+
 /// An object as it came, decoded or not. The name and version are always known.
 #[derive(Debug, Clone)]
-pub(crate) struct Object<T> {
-    pub(crate) name: String,
+pub(crate) struct Object<T: Wire> {
+    pub(crate) name: T::Name,
     pub(crate) resource_version: String,
     /// What it says, or why it cannot be understood.
     pub(crate) value: Result<T, String>,
 }
 
+/// What tells objects of one kind apart.
+pub(crate) trait Name: Clone + Debug + Display + Ord + Send + Sync + 'static {
+    fn new(namespace: String, name: String) -> Self;
+}
+
+/// Of a kind without namespaces, or of which only one namespace is followed.
+impl Name for String {
+    fn new(_: String, name: String) -> Self {
+        name
+    }
+}
+
+impl Name for NamespacedName {
+    fn new(namespace: String, name: String) -> Self {
+        Self { namespace, name }
+    }
+}
+
 /// Something that is made of an object's JSON.
-pub(crate) trait Wire: Clone + std::fmt::Debug + Send + Sync + 'static {
+pub(crate) trait Wire: Clone + Debug + Send + Sync + 'static {
+    type Name: Name;
+
     /// # Errors
     ///
     /// When the JSON is not of the form this kind has.
@@ -28,6 +53,8 @@ pub(crate) trait Wire: Clone + std::fmt::Debug + Send + Sync + 'static {
 
 /// Only the name counts.
 impl Wire for () {
+    type Name = String;
+
     fn parse(_: Value) -> Result<Self, serde_json::Error> {
         Ok(())
     }
@@ -37,6 +64,8 @@ impl Wire for () {
 macro_rules! whole {
     ($($kind:ty),+) => {$(
         impl Wire for $kind {
+            type Name = String;
+
             fn parse(json: Value) -> Result<Self, serde_json::Error> {
                 serde_json::from_value(json)
             }
@@ -49,12 +78,15 @@ whole!(
     api::CiliumBGPPeerConfig,
     api::CiliumBGPAdvertisement,
     api::CiliumBGPNodeConfigOverride,
-    api::CiliumBGPNodeConfig
+    api::CiliumBGPNodeConfig,
+    api::CiliumLoadBalancerIPPool
 );
 
 /// A Node or a CiliumNode: the two keep the same facts in different places, and have no field in common that means
 /// something else, so one form reads both.
 impl Wire for NodeFacts {
+    type Name = String;
+
     fn parse(json: Value) -> Result<Self, serde_json::Error> {
         let NodeJson {
             metadata,
@@ -152,7 +184,7 @@ impl<'de, T: Wire> Deserialize<'de> for Object<T> {
                 .and_then(|value| value.as_str().map(str::to_owned))
                 .unwrap_or_default()
         };
-        let name = text("/metadata/name");
+        let name = T::Name::new(text("/metadata/namespace"), text("/metadata/name"));
         let resource_version = text("/metadata/resourceVersion");
         if let Some(metadata) = json.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");

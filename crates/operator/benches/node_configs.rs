@@ -5,10 +5,9 @@
 
 #![expect(clippy::print_stdout, reason = "a bench tells a person")]
 
-use std::error::Error;
-use std::hash::{BuildHasher, RandomState};
+mod measure;
+
 use std::pin::pin;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use api::{CiliumBGPClusterConfig, CiliumBGPNodeConfig};
@@ -21,43 +20,26 @@ use lab::control_plane::ControlPlane;
 use serde_json::json;
 use tokio::time::timeout;
 
+use self::measure::{Memory, PATIENCE, Result, await_lead, end, millis, quantiles, row, start};
+
 const NODES: usize = 1000;
 /// Label changes to time.
 const CHANGES: usize = 200;
-/// Longest any step may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
-    // Cargo also runs benches as tests; then there is nothing to measure.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        return Ok(());
-    }
-    let plane = ControlPlane::start("node-configs")?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(measure(&plane))
+    measure::run("node-configs", measure)
 }
 
-async fn measure(plane: &ControlPlane) -> Result<()> {
-    let options = cluster::ConnectOptions {
-        kubeconfig: Some(plane.kubeconfig().to_owned()),
-        api_server: None,
-    };
-    let client = cluster::connect(&options).await?;
-    install_definitions(plane)?;
+async fn measure(plane: &ControlPlane, client: kube::Client) -> Result<()> {
     make_nodes(&client).await?;
     let bench = Bench {
-        plane,
         node_configs: Api::all(client.clone()),
         nodes: Api::all(client.clone()),
     };
     let cluster_configs: Api<CiliumBGPClusterConfig> = Api::all(client);
 
-    let mut operator = bench.start()?;
-    bench.await_lead().await?;
+    let mut operator = start(plane)?;
+    await_lead(plane).await?;
     let burst = bench
         .await_all(async {
             cluster_configs
@@ -67,7 +49,7 @@ async fn measure(plane: &ControlPlane) -> Result<()> {
         .await?;
     let loaded = Memory::of(&operator)?;
     let (off, on) = bench.change_labels().await?;
-    let idle_writes = bench.writes_while_idle().await?;
+    let idle_writes = measure::writes_while_idle(plane, &[r#"group="cilium.io""#]).await?;
     let settled = Memory::of(&operator)?;
 
     end(&mut operator)?;
@@ -75,7 +57,7 @@ async fn measure(plane: &ControlPlane) -> Result<()> {
     let mut started = None;
     let restart = bench
         .await_all(async {
-            started = Some(bench.start());
+            started = Some(start(plane));
             Ok(())
         })
         .await?;
@@ -119,12 +101,7 @@ async fn measure(plane: &ControlPlane) -> Result<()> {
     Ok(())
 }
 
-fn row(what: &str, this: &str, cilium: &str) {
-    println!("{what:<45}{this:>26}{cilium:>22}");
-}
-
-struct Bench<'a> {
-    plane: &'a ControlPlane,
+struct Bench {
     node_configs: Api<CiliumBGPNodeConfig>,
     nodes: Api<Node>,
 }
@@ -135,44 +112,7 @@ struct Burst {
     all: Duration,
 }
 
-impl Bench<'_> {
-    fn start(&self) -> Result<Child> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tombolo-operator"));
-        command
-            .arg("--k8s-kubeconfig-path")
-            .arg(self.plane.kubeconfig());
-        command.args([
-            "--operator-prometheus-serve-addr=",
-            "--operator-api-serve-addr=",
-        ]);
-        command
-            .env_remove("KUBERNETES_SERVICE_HOST")
-            .env("POD_NAMESPACE", "kube-system")
-            .env("POD_NAME", "bench");
-        Ok(command.stderr(Stdio::null()).spawn()?)
-    }
-
-    /// Waits until a running operator has taken the lease and listed everything.
-    async fn await_lead(&self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        let holder = [
-            "get",
-            "-n",
-            "kube-system",
-            "lease",
-            "tombolo-operator-resource-lock",
-            "-o=name",
-        ];
-        while !self.plane.try_kubectl(holder)?.success() {
-            if Instant::now() > deadline {
-                return Err("the operator takes no lease".into());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        Ok(())
-    }
-
+impl Bench {
     /// Does something, and waits until a watch that was there before has seen all NodeConfigs come. The API server may
     /// end a watch that reads too slowly; it is then taken up again where it ended.
     async fn await_all<T>(
@@ -213,16 +153,9 @@ impl Bench<'_> {
         let (mut off, mut on) = (Vec::new(), Vec::new());
         for change in 0..CHANGES {
             let node = name(change * 7 % NODES);
-            // At no fixed distance, so as not to fall into step with anybody's timer.
-            tokio::time::sleep(Duration::from_millis(
-                20 + RandomState::new().hash_one(change) % 60,
-            ))
-            .await;
+            measure::pause(change).await;
             off.push(self.change_label(&node, "off").await?);
-            tokio::time::sleep(Duration::from_millis(
-                20 + RandomState::new().hash_one(change) % 60,
-            ))
-            .await;
+            measure::pause(change).await;
             on.push(self.change_label(&node, "on").await?);
         }
         Ok((off, on))
@@ -249,20 +182,13 @@ impl Bench<'_> {
                     Some(WatchEvent::Added(_)) if value == "on" => return Ok(begin.elapsed()),
                     Some(WatchEvent::Deleted(_)) if value == "off" => return Ok(begin.elapsed()),
                     Some(_) => {}
-                    None => return Err(Box::<dyn Error>::from("the watch ended")),
+                    None => return Err(Box::<dyn std::error::Error>::from("the watch ended")),
                 }
             }
         };
         let (patched, seen) = tokio::join!(request, seen);
         patched?;
         seen
-    }
-
-    async fn writes_while_idle(&self) -> Result<u64> {
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        let before = writes(&self.plane.request_metrics()?);
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        Ok(writes(&self.plane.request_metrics()?) - before)
     }
 
     async fn remove_all(&self) -> Result<()> {
@@ -281,37 +207,6 @@ impl Bench<'_> {
         }
         Ok(())
     }
-}
-
-/// How many requests have changed objects of group `cilium.io`.
-fn writes(metrics: &str) -> u64 {
-    let requests = metrics
-        .lines()
-        .filter(|line| line.starts_with("apiserver_request_total{"));
-    let ours = requests.filter(|line| line.contains(r#"group="cilium.io""#));
-    let changing = ours.filter(|line| {
-        ["POST", "PUT", "PATCH", "DELETE"]
-            .iter()
-            .any(|verb| line.contains(&format!(r#"verb="{verb}""#)))
-    });
-    changing
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .map(|count| count as u64)
-        .sum()
-}
-
-fn install_definitions(plane: &ControlPlane) -> Result<()> {
-    for definition in api::crd::custom_resource_definitions() {
-        plane.apply(&api::crd::manifest(&definition).to_string())?;
-    }
-    plane.kubectl([
-        "wait",
-        "--for=condition=Established",
-        "crd",
-        "--all",
-        "--timeout=30s",
-    ])?;
-    Ok(())
 }
 
 fn name(number: usize) -> String {
@@ -336,11 +231,11 @@ async fn make_nodes(client: &kube::Client) -> Result<()> {
             nodes
                 .create(&PostParams::default(), &serde_json::from_value(node)?)
                 .await?;
-            Ok::<(), Box<dyn Error>>(())
+            Result::Ok(())
         }
     });
     stream::iter(creations)
-        .buffer_unordered(16)
+        .buffer_unordered(measure::AT_ONCE)
         .try_collect::<Vec<()>>()
         .await?;
     Ok(())
@@ -356,61 +251,4 @@ fn cluster_config() -> CiliumBGPClusterConfig {
     });
     let spec = serde_json::from_value(spec).expect("a spec of the right form");
     CiliumBGPClusterConfig::new("cilium-bgp", spec)
-}
-
-/// Resident memory of a process.
-struct Memory {
-    now: u64,
-    peak: u64,
-}
-
-impl Memory {
-    fn of(process: &Child) -> Result<Self> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
-        let kilobytes = |field: &str| -> Option<u64> {
-            status
-                .lines()
-                .find_map(|line| line.strip_prefix(field))?
-                .split_whitespace()
-                .next()?
-                .parse()
-                .ok()
-        };
-        Ok(Self {
-            now: kilobytes("VmRSS:").ok_or("VmRSS")?,
-            peak: kilobytes("VmHWM:").ok_or("VmHWM")?,
-        })
-    }
-}
-
-impl std::fmt::Display for Memory {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{:.0} (peak {:.0})",
-            self.now as f64 / 1000.0,
-            self.peak as f64 / 1000.0
-        )
-    }
-}
-
-/// Ends the operator as Kubernetes does, so that it gives up its lease.
-fn end(operator: &mut Child) -> Result<()> {
-    Command::new("kill")
-        .args(["-TERM", &operator.id().to_string()])
-        .status()?;
-    operator.wait()?;
-    Ok(())
-}
-
-fn millis(duration: Duration) -> String {
-    format!("{} ms", duration.as_millis())
-}
-
-fn quantiles(mut samples: Vec<Duration>) -> String {
-    samples.sort();
-    let at = |share: f64| {
-        samples[((samples.len() - 1) as f64 * share).round() as usize].as_secs_f64() * 1000.0
-    };
-    format!("{:.1} / {:.1} ms", at(0.5), at(0.99))
 }

@@ -3,10 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{CiliumBGPClusterConfig, CiliumBGPNodeConfig, CiliumBGPPeerConfig};
+use api::condition::Condition;
+use api::{
+    CiliumBGPClusterConfig, CiliumBGPNodeConfig, CiliumBGPPeerConfig, CiliumLoadBalancerIPPool,
+};
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Request;
 use kube::{Client, Resource};
-use plan::cluster::{Conditioned, ConditionsOp, NodeConfigOp};
+use plan::addresses::{AddressPlan, PoolOp, ServiceOp};
+use plan::cluster::{ClusterPlan, Conditioned, ConditionsOp, NodeConfigOp};
+use plan::{NamespacedName, ServiceFacts};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::timeout;
@@ -23,6 +29,10 @@ pub enum Op {
     NodeConfig(NodeConfigOp),
     /// Of conditions.
     Conditions(ConditionsOp),
+    /// Of a Service's status.
+    Service(ServiceOp),
+    /// Of a pool's conditions.
+    Pool(PoolOp),
 }
 
 /// What a write concerns: there is never more than one under way for each.
@@ -32,6 +42,10 @@ pub enum Key {
     NodeConfig(String),
     /// The conditions of the object of this kind and name.
     Conditions(Conditioned, String),
+    /// The status of this Service.
+    Service(NamespacedName),
+    /// The conditions of the pool of this name.
+    Pool(String),
 }
 
 /// The object as it is after the write.
@@ -41,6 +55,8 @@ pub enum Applied {
     NodeConfig(Arc<CiliumBGPNodeConfig>),
     /// A NodeConfig that is gone.
     Gone {
+        /// Its name.
+        name: String,
         /// The one that is meant.
         uid: String,
     },
@@ -48,6 +64,10 @@ pub enum Applied {
     ClusterConfig(Arc<CiliumBGPClusterConfig>),
     /// A PeerConfig.
     PeerConfig(Arc<CiliumBGPPeerConfig>),
+    /// A Service.
+    Service(NamespacedName, Arc<ServiceFacts>),
+    /// A pool.
+    Pool(Arc<CiliumLoadBalancerIPPool>),
 }
 
 /// Why a write failed.
@@ -70,6 +90,27 @@ pub enum FailureSort {
     Passing,
 }
 
+/// The writes of both plans, in the order in which they shall start: pools last, whose counts then tell of Services that
+/// have their addresses.
+#[must_use]
+pub fn ops(cluster: ClusterPlan, addresses: AddressPlan) -> Vec<Op> {
+    let ClusterPlan {
+        node_configs,
+        conditions,
+        rejected: _,
+    } = cluster;
+    let AddressPlan {
+        services,
+        pools,
+        figures: _,
+    } = addresses;
+    let node_configs = node_configs.into_iter().map(Op::NodeConfig);
+    let ops = node_configs.chain(conditions.into_iter().map(Op::Conditions));
+    ops.chain(services.into_iter().map(Op::Service))
+        .chain(pools.into_iter().map(Op::Pool))
+        .collect()
+}
+
 impl Op {
     /// What it concerns.
     #[must_use]
@@ -77,6 +118,8 @@ impl Op {
         match self {
             Self::NodeConfig(op) => Key::NodeConfig(op.name().to_owned()),
             Self::Conditions(op) => Key::Conditions(op.kind, op.name.clone()),
+            Self::Service(op) => Key::Service(op.name.clone()),
+            Self::Pool(op) => Key::Pool(op.name.clone()),
         }
     }
 
@@ -86,8 +129,22 @@ impl Op {
         match (self, earlier) {
             (Self::NodeConfig(a), Self::NodeConfig(b)) => a == b,
             (Self::Conditions(a), Self::Conditions(b)) => a.resource_version == b.resource_version,
-            (Self::NodeConfig(_), Self::Conditions(_))
-            | (Self::Conditions(_), Self::NodeConfig(_)) => false,
+            (Self::Service(a), Self::Service(b)) => {
+                a.resource_version == b.resource_version && a.ingress == b.ingress
+            }
+            (Self::Pool(a), Self::Pool(b)) => a.resource_version == b.resource_version,
+            (Self::NodeConfig(_) | Self::Conditions(_) | Self::Service(_) | Self::Pool(_), _) => {
+                false
+            }
+        }
+    }
+
+    /// Whether it tells of a sum that many other changes move, so that not each of its states is worth a write.
+    #[must_use]
+    pub fn is_summary(&self) -> bool {
+        match self {
+            Self::Pool(_) => true,
+            Self::NodeConfig(_) | Self::Conditions(_) | Self::Service(_) => false,
         }
     }
 
@@ -98,7 +155,8 @@ impl Op {
             Self::NodeConfig(NodeConfigOp::Create { .. }) => "create",
             Self::NodeConfig(NodeConfigOp::Update { .. }) => "update",
             Self::NodeConfig(NodeConfigOp::Delete { .. }) => "delete",
-            Self::Conditions(_) => "conditions",
+            Self::Conditions(_) | Self::Pool(_) => "conditions",
+            Self::Service(_) => "status",
         }
     }
 }
@@ -111,14 +169,17 @@ impl Key {
             Self::NodeConfig(_) => "CiliumBGPNodeConfig",
             Self::Conditions(Conditioned::ClusterConfig, _) => "CiliumBGPClusterConfig",
             Self::Conditions(Conditioned::PeerConfig, _) => "CiliumBGPPeerConfig",
+            Self::Service(_) => "Service",
+            Self::Pool(_) => "CiliumLoadBalancerIPPool",
         }
     }
 
-    /// The name of the object.
+    /// The name of the object, with its namespace where it has one.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> String {
         match self {
-            Self::NodeConfig(name) | Self::Conditions(_, name) => name,
+            Self::NodeConfig(name) | Self::Conditions(_, name) | Self::Pool(name) => name.clone(),
+            Self::Service(name) => name.to_string(),
         }
     }
 }
@@ -133,6 +194,13 @@ pub async fn apply(client: Client, op: &Op) -> Result<Applied, Failure> {
         match op {
             Op::NodeConfig(op) => node_config(Api::all(client), op).await,
             Op::Conditions(op) => conditions(client, op).await,
+            Op::Service(op) => service(client, op).await,
+            Op::Pool(op) => {
+                let version = op.resource_version.as_deref();
+                patch_conditions(client, &op.name, version, &op.conditions)
+                    .await
+                    .map(Applied::Pool)
+            }
         }
     };
     match timeout(TIMEOUT, write).await {
@@ -183,14 +251,14 @@ async fn node_config(
                 preconditions: Some(preconditions),
                 ..DeleteParams::default()
             };
+            let gone = || Applied::Gone {
+                name: name.clone(),
+                uid: uid.clone(),
+            };
             match node_configs.delete(name, &params).await {
                 // A finalizer holds it: it is there, and being deleted.
-                Ok(answer) => Ok(answer
-                    .left()
-                    .map_or_else(|| Applied::Gone { uid: uid.clone() }, present)),
-                Err(kube::Error::Api(status)) if status.code == 404 => {
-                    Ok(Applied::Gone { uid: uid.clone() })
-                }
+                Ok(answer) => Ok(answer.left().map_or_else(gone, present)),
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(gone()),
                 Err(error) => Err(error),
             }
         }
@@ -204,29 +272,63 @@ fn present(mut config: CiliumBGPNodeConfig) -> Applied {
 }
 
 async fn conditions(client: Client, op: &ConditionsOp) -> Result<Applied, kube::Error> {
-    match op.kind {
-        Conditioned::ClusterConfig => patch_conditions(client, op)
+    let ConditionsOp {
+        kind,
+        name,
+        resource_version,
+        conditions,
+    } = op;
+    let version = resource_version.as_deref();
+    match kind {
+        Conditioned::ClusterConfig => patch_conditions(client, name, version, conditions)
             .await
             .map(Applied::ClusterConfig),
-        Conditioned::PeerConfig => patch_conditions(client, op).await.map(Applied::PeerConfig),
+        Conditioned::PeerConfig => patch_conditions(client, name, version, conditions)
+            .await
+            .map(Applied::PeerConfig),
     }
 }
 
-async fn patch_conditions<K>(client: Client, op: &ConditionsOp) -> Result<Arc<K>, kube::Error>
+async fn patch_conditions<K>(
+    client: Client,
+    name: &str,
+    resource_version: Option<&str>,
+    conditions: &[Condition],
+) -> Result<Arc<K>, kube::Error>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
     K: Resource<Scope = k8s_openapi::ClusterResourceScope>,
 {
     // The resource version makes it fail, and not lose a condition of somebody else, if the list has changed since.
     let patch = Patch::Merge(json!({
-        "metadata": {"resourceVersion": op.resource_version},
-        "status": {"conditions": op.conditions},
+        "metadata": {"resourceVersion": resource_version},
+        "status": {"conditions": conditions},
     }));
     let mut object = Api::<K>::all(client)
-        .patch_status(&op.name, &params(), &patch)
+        .patch_status(name, &params(), &patch)
         .await?;
     object.meta_mut().managed_fields = None;
     Ok(Arc::new(object))
+}
+
+async fn service(client: Client, op: &ServiceOp) -> Result<Applied, kube::Error> {
+    let ServiceOp {
+        name: NamespacedName { namespace, name },
+        resource_version,
+        ingress,
+        conditions,
+    } = op;
+    let ingress: Vec<_> = ingress.iter().map(|ip| json!({"ip": ip})).collect();
+    let patch = Patch::Merge(json!({
+        "metadata": {"resourceVersion": resource_version},
+        "status": {"loadBalancer": {"ingress": ingress}, "conditions": conditions},
+    }));
+    let request = Request::new(format!("/api/v1/namespaces/{namespace}/services"))
+        .patch_subresource("status", name, &params(), &patch)
+        .map_err(kube::Error::BuildRequest)?;
+    let answer = client.request(request).await?;
+    let (name, facts) = cluster::service(answer).map_err(kube::Error::SerdeError)?;
+    Ok(Applied::Service(name, Arc::new(facts)))
 }
 
 fn params() -> PatchParams {

@@ -1,7 +1,7 @@
 //! What the administrator decided: keys of a folder (`--config-dir`, a mounted ConfigMap), and flags of the same names,
 //! which win. Names and forms are those of Cilium's operator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,21 +9,21 @@ use std::time::Duration;
 use clap::{Arg, ArgMatches, Command};
 use cluster::{ConnectOptions, config_dir};
 use ipnet::Ipv4Net;
+use plan::addresses;
 use plan::cluster::{AuthSecrets, RouterIds, Settings, StatusReport};
 
 use crate::Error;
 use crate::lease;
 use crate::pace::Rate;
+use crate::planner::Questions;
 
 /// The configuration, complete and checked.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where the API server is.
     pub connect: ConnectOptions,
-    /// Whether there is anything to do.
-    pub bgp_control_plane: BgpControlPlane,
-    /// What the plan depends on.
-    pub settings: Settings,
+    /// What to plan; without any, the process idles.
+    pub questions: Questions,
     /// Where the Secrets are that PeerConfigs name.
     pub secrets_namespace: Option<String>,
     /// Addresses for health and metrics; each serves both.
@@ -36,15 +36,6 @@ pub struct Config {
     pub log: Log,
     /// Keys of the folder that no program of this project reads.
     pub unknown: Vec<String>,
-}
-
-/// Whether NodeConfigs are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BgpControlPlane {
-    /// They are.
-    Enabled,
-    /// The process idles.
-    Disabled,
 }
 
 /// How to log.
@@ -89,8 +80,12 @@ const fn key(name: &'static str, default: &'static str, help: &'static str) -> K
     }
 }
 
-const KEYS: [Key; 17] = [
-    key(BGP, "true", "Make CiliumBGPNodeConfigs"),
+const KEYS: [Key; 22] = [
+    key(
+        BGP,
+        "true",
+        "Make CiliumBGPNodeConfigs, and give addresses to Services of class io.cilium/bgp-control-plane",
+    ),
     key(
         STATUS_REPORT,
         "true",
@@ -110,6 +105,23 @@ const KEYS: [Key; 17] = [
         ROUTER_ID_POOL,
         "",
         "IPv4 CIDR to take router IDs from in mode ip-pool",
+    ),
+    key(
+        LB_IPAM,
+        "true",
+        "Give addresses of CiliumLoadBalancerIPPools to Services",
+    ),
+    key(
+        DEFAULT_LB_IPAM,
+        "lbipam",
+        "Who gives addresses to Services without a class: lbipam (this), nodeipam, none",
+    ),
+    key(IPV4, "true", "Give IPv4 addresses to Services"),
+    key(IPV6, "true", "Give IPv6 addresses to Services"),
+    key(
+        L2_ANNOUNCEMENTS,
+        "false",
+        "Give addresses to Services of class io.cilium/l2-announcer",
     ),
     key(
         KUBECONFIG,
@@ -163,6 +175,11 @@ const STATUS_REPORT: &str = "enable-bgp-control-plane-status-report";
 const SECRETS_NAMESPACE: &str = "bgp-secrets-namespace";
 const ROUTER_ID_MODE: &str = "bgp-router-id-allocation-mode";
 const ROUTER_ID_POOL: &str = "bgp-router-id-allocation-ip-pool";
+const LB_IPAM: &str = "enable-lb-ipam";
+const DEFAULT_LB_IPAM: &str = "default-lb-service-ipam";
+const IPV4: &str = "enable-ipv4";
+const IPV6: &str = "enable-ipv6";
+const L2_ANNOUNCEMENTS: &str = "enable-l2-announcements";
 const KUBECONFIG: &str = "k8s-kubeconfig-path";
 const API_SERVER: &str = "k8s-api-server";
 const METRICS_ADDRESS: &str = "operator-prometheus-serve-addr";
@@ -175,6 +192,12 @@ const BURST: &str = "operator-k8s-client-burst";
 const LOG_LEVEL: &str = "log-level";
 const LOG_FORMAT: &str = "log-format";
 const DEBUG: &str = "debug";
+
+/// Values of `loadBalancerClass` that ask for addresses, each while its key is true.
+const CLASSES: [(&str, &str); 2] = [
+    (BGP, "io.cilium/bgp-control-plane"),
+    (L2_ANNOUNCEMENTS, "io.cilium/l2-announcer"),
+];
 
 /// The command line's grammar.
 fn command() -> Command {
@@ -199,7 +222,7 @@ fn command() -> Command {
         .global(true)
         .help("Folder with a file per key; flags win");
     Command::new("tombolo-operator")
-        .about("Makes CiliumBGPNodeConfigs of CiliumBGPClusterConfigs")
+        .about("Makes CiliumBGPNodeConfigs of CiliumBGPClusterConfigs, and gives addresses to Services")
         .version(env!("CARGO_PKG_VERSION"))
         .args_override_self(true)
         .arg(folder)
@@ -232,12 +255,6 @@ pub fn from_command_line(arguments: impl IntoIterator<Item = OsString>) -> Resul
 
 fn resolve(flags: &ArgMatches, folder: &BTreeMap<String, String>) -> Result<Config, Error> {
     let values = Values { flags, folder };
-    let secrets_namespace = values.optional(SECRETS_NAMESPACE);
-    let status_report = if values.boolean(STATUS_REPORT)? {
-        StatusReport::Enabled
-    } else {
-        StatusReport::Disabled
-    };
     let level = if values.boolean(DEBUG)? {
         "debug".to_owned()
     } else {
@@ -248,21 +265,11 @@ fn resolve(flags: &ArgMatches, folder: &BTreeMap<String, String>) -> Result<Conf
             kubeconfig: values.optional(KUBECONFIG).map(PathBuf::from),
             api_server: values.optional(API_SERVER),
         },
-        bgp_control_plane: if values.boolean(BGP)? {
-            BgpControlPlane::Enabled
-        } else {
-            BgpControlPlane::Disabled
+        questions: Questions {
+            node_configs: values.node_configs()?,
+            addresses: values.addresses()?,
         },
-        settings: Settings {
-            status_report,
-            auth_secrets: if secrets_namespace.is_some() {
-                AuthSecrets::Known
-            } else {
-                AuthSecrets::Unknown
-            },
-            router_ids: values.router_ids()?,
-        },
-        secrets_namespace,
+        secrets_namespace: values.optional(SECRETS_NAMESPACE),
         listen: [HEALTH_ADDRESS, METRICS_ADDRESS]
             .into_iter()
             .filter_map(|key| values.optional(key))
@@ -325,6 +332,46 @@ impl Values<'_> {
             "false" | "False" | "FALSE" | "f" | "F" | "0" => Some(false),
             _ => None,
         })
+    }
+
+    fn node_configs(&self) -> Result<Option<Settings>, Error> {
+        let settings = Settings {
+            status_report: if self.boolean(STATUS_REPORT)? {
+                StatusReport::Enabled
+            } else {
+                StatusReport::Disabled
+            },
+            auth_secrets: if self.optional(SECRETS_NAMESPACE).is_some() {
+                AuthSecrets::Known
+            } else {
+                AuthSecrets::Unknown
+            },
+            router_ids: self.router_ids()?,
+        };
+        Ok(self.boolean(BGP)?.then_some(settings))
+    }
+
+    fn addresses(&self) -> Result<Option<addresses::Settings>, Error> {
+        let mut classes = BTreeSet::new();
+        for (key, class) in CLASSES {
+            if self.boolean(key)? {
+                classes.insert(class.to_owned());
+            }
+        }
+        let settings =
+            addresses::Settings {
+                ipv4: self.boolean(IPV4)?,
+                ipv6: self.boolean(IPV6)?,
+                classless: self.parse(DEFAULT_LB_IPAM, "lbipam, nodeipam or none", |text| {
+                    match text {
+                        "lbipam" => Some(true),
+                        "nodeipam" | "none" => Some(false),
+                        _ => None,
+                    }
+                })?,
+                classes,
+            };
+        Ok(self.boolean(LB_IPAM)?.then_some(settings))
     }
 
     fn router_ids(&self) -> Result<RouterIds, Error> {

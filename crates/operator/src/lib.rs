@@ -1,11 +1,11 @@
-//! The process of the cluster: makes a CiliumBGPNodeConfig of each ClusterConfig for each node it selects, and says in
-//! conditions what is wrong.
+//! The process of the cluster: makes a CiliumBGPNodeConfig of each ClusterConfig for each node it selects, gives
+//! addresses of CiliumLoadBalancerIPPools to Services, and says in conditions what is wrong.
 //!
 //! ```text
-//!        ┌──────────┐ Snapshot (watch)  ┌───────────┐  plan::cluster::plan   ┌────────┐ up to 32 at once
-//!  API ─►│ cluster  │──────────────────►│ reconcile │───── ClusterPlan ─────►│ writes │──────────────────► API
-//!        │ ::follow │ Freshness (watch) │           │◄──── Outcome ──────────│        │
-//!        └──────────┘───────┐           └───────────┘   (same task, JoinSet) └────────┘
+//!        ┌──────────┐ Snapshot (watch)  ┌───────────┐ plan::{cluster, addresses} ┌────────┐ up to 32 at once
+//!  API ─►│ cluster  │──────────────────►│ reconcile │─────────── Ops ───────────►│ writes │──────────────────► API
+//!        │ ::follow │ Freshness (watch) │           │◄────────── Outcome ────────│        │
+//!        └──────────┘───────┐           └───────────┘         (same task)        └────────┘
 //!                           ▼                 ▲
 //!                       ┌──────┐              │ Leadership (watch)
 //!                       │ http │        ┌───────────┐
@@ -13,9 +13,10 @@
 //!                                       └───────────┘
 //! ```
 //!
-//! Four tasks on one thread. [`reconcile`](mod@reconcile) is the only one that writes objects of users, and only while
-//! [`lease`] says that this process leads. Nothing is written that is so already: what the watch has not confirmed yet
-//! is remembered ([`writes`]), so that the plan sees the cluster as it was left.
+//! [`planner`] asks each question again only when something it depends on has changed. Four tasks on one thread.
+//! [`reconcile`](mod@reconcile) is the only one that writes objects of users, and only while [`lease`] says that this
+//! process leads. Nothing is written that is so already: what the watch has not confirmed yet is remembered
+//! ([`writes`]), so that the plan sees the cluster as it was left.
 
 pub mod apply;
 pub mod cleanup;
@@ -25,6 +26,7 @@ pub mod http;
 pub mod lease;
 pub mod metrics;
 pub mod pace;
+pub mod planner;
 pub mod reconcile;
 pub mod unconfirmed;
 pub mod writes;
@@ -63,7 +65,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Erro
     let elector = tokio::spawn(elector.run(leadership_sender, written));
     let writes = writes::Writes::new(client, config.pace, metrics.clone());
     let reconciler = reconcile::Reconciler {
-        settings: config.settings.clone(),
+        planner: planner::Planner::new(config.questions.clone(), metrics.clone()),
         writes,
         metrics,
     };
@@ -78,9 +80,17 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Erro
 }
 
 fn interest(config: &Config) -> Interest {
-    match config.bgp_control_plane {
-        config::BgpControlPlane::Enabled => Interest::operator(config.secrets_namespace.clone()),
-        config::BgpControlPlane::Disabled => Interest::default(),
+    let planner::Questions {
+        node_configs,
+        addresses,
+    } = &config.questions;
+    let interest = match node_configs {
+        Some(_) => Interest::operator(config.secrets_namespace.clone()),
+        None => Interest::default(),
+    };
+    match addresses {
+        Some(_) => interest.and_addresses(),
+        None => interest,
     }
 }
 

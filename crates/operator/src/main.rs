@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 }
 
 async fn serve(config: Config) -> Result<(), Error> {
-    info!(version = env!("CARGO_PKG_VERSION"), settings = ?config.settings, "starts");
+    info!(version = env!("CARGO_PKG_VERSION"), questions = ?config.questions, "starts");
     let (stop_sender, stop) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;

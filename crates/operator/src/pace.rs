@@ -1,6 +1,11 @@
-//! An upper limit of writes per second, for those who want one (`operator-k8s-client-qps`).
+//! How fast to write: an upper limit of writes per second, for those who want one (`operator-k8s-client-qps`), and of
+//! writes of the same object, where not each of its states is worth one.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+/// Least time between the starts of two spaced writes of the same thing.
+pub const SPACING: Duration = Duration::from_secs(1);
 
 /// So many a second, and so many at once before that applies.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,6 +53,70 @@ impl Pace {
     }
 }
 
+/// When a thing may be written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Not yet; [`Spacing::deadline`] says when.
+    Later,
+    /// Now, after everything else.
+    Now,
+    /// Now, and before everything else: it has been wanted for twice [`SPACING`].
+    Overdue,
+}
+
+/// Keeps writes of the same thing apart. The first may start at once, the next [`SPACING`] later: a single change is shown
+/// at once, a burst by one write a second, and the last state is always shown.
+#[derive(Debug)]
+pub struct Spacing<K> {
+    started: BTreeMap<K, Instant>,
+    wanted: BTreeMap<K, Instant>,
+}
+
+impl<K> Default for Spacing<K> {
+    fn default() -> Self {
+        Self {
+            started: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+        }
+    }
+}
+
+impl<K: Ord + Clone> Spacing<K> {
+    /// Takes note of all things that now want to be written, and gives each its turn, in their order.
+    pub fn turns(&mut self, things: &[K], now: Instant) -> Vec<Turn> {
+        self.started.retain(|_, at| now < *at + SPACING);
+        let before = std::mem::take(&mut self.wanted);
+        let mut turn = |thing: &K| {
+            let since = before.get(thing).copied().unwrap_or(now);
+            self.wanted.insert(thing.clone(), since);
+            if self.started.contains_key(thing) {
+                Turn::Later
+            } else if since + SPACING + SPACING <= now {
+                Turn::Overdue
+            } else {
+                Turn::Now
+            }
+        };
+        things.iter().map(&mut turn).collect()
+    }
+
+    /// Takes note that a write has started.
+    pub fn start(&mut self, thing: K, now: Instant) {
+        self.wanted.remove(&thing);
+        self.started.insert(thing, now);
+    }
+
+    /// When the next of the things that have to wait has its turn.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let waiting = self
+            .wanted
+            .keys()
+            .filter_map(|thing| self.started.get(thing));
+        waiting.map(|at| *at + SPACING).min()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +147,48 @@ mod tests {
             }
         }
         assert_eq!(taken, 20 + 99);
+    }
+
+    #[test]
+    fn a_first_write_starts_at_once_and_the_next_a_second_later() {
+        let mut spacing = Spacing::default();
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let turn = |spacing: &mut Spacing<_>, millis| spacing.turns(&["pool"], after(millis))[0];
+
+        assert_eq!(turn(&mut spacing, 0), Turn::Now);
+        spacing.start("pool", start);
+        assert_eq!(spacing.deadline(), None, "nothing waits");
+        for millis in [1, 500, 999] {
+            assert_eq!(turn(&mut spacing, millis), Turn::Later);
+            assert_eq!(spacing.deadline(), Some(after(1000)));
+        }
+        assert_eq!(turn(&mut spacing, 1000), Turn::Now);
+        assert_eq!(spacing.deadline(), None, "nobody has to be told");
+    }
+
+    #[test]
+    fn what_nobody_wants_any_more_is_not_waited_for() {
+        let mut spacing = Spacing::default();
+        let now = Instant::now();
+        spacing.start("pool", now);
+        spacing.turns(&["pool"], now);
+        assert!(spacing.deadline().is_some());
+        spacing.turns(&[], now);
+        assert_eq!(spacing.deadline(), None);
+    }
+
+    #[test]
+    fn what_has_waited_behind_others_for_a_second_comes_before_them() {
+        let mut spacing = Spacing::default();
+        let start = Instant::now();
+        let seconds = |seconds| start + Duration::from_secs(seconds);
+        spacing.start("a", start);
+        assert_eq!(spacing.turns(&["a"], start), [Turn::Later]);
+        assert_eq!(spacing.turns(&["a", "b"], seconds(1)), [Turn::Now; 2]);
+        assert_eq!(
+            spacing.turns(&["a", "b"], seconds(2)),
+            [Turn::Overdue, Turn::Now]
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The only loop: on any change a plan, and its writes.
+//! The only loop: on any change the plans, and their writes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use plan::Snapshot;
+use plan::addresses::Figures;
 use plan::cluster::rejected::Rejected;
-use plan::cluster::{Settings, plan};
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
+use crate::apply::ops;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::planner::Planner;
 use crate::writes::Writes;
 
 /// Least time between two plans while writes of the one before still wait for their turn. Without it, the thousand
@@ -24,8 +26,8 @@ const DRAIN: Duration = Duration::from_secs(3);
 
 /// Plans and writes.
 pub struct Reconciler {
-    /// What the administrator decided.
-    pub settings: Settings,
+    /// What is planned.
+    pub planner: Planner,
     /// The writes.
     pub writes: Writes,
     /// What is counted.
@@ -48,7 +50,13 @@ impl Reconciler {
             let busy_until = planned
                 .map(|at| at + BUSY_PAUSE)
                 .filter(|_| stale && !self.writes.is_started());
-            let deadline = [self.writes.deadline(), busy_until]
+            // What is stale already need not become so again.
+            let plan_at = if stale {
+                busy_until
+            } else {
+                self.writes.deadline()
+            };
+            let deadline = [plan_at, self.writes.paced_until()]
                 .into_iter()
                 .flatten()
                 .min();
@@ -64,10 +72,14 @@ impl Reconciler {
                     Err(_) => break,
                 },
                 outcome = self.writes.next() => stale |= self.writes.finish(outcome, Instant::now()),
-                () = until(deadline) => stale = true,
+                () = until(deadline) => {
+                    let now = Instant::now();
+                    stale |= self.writes.deadline().is_some_and(|at| at <= now);
+                }
             }
             if *leadership.borrow_and_update() == Leadership::Candidate {
                 self.writes.abandon();
+                self.metrics.show_addresses(&Figures::default());
                 told.clear();
                 continue;
             }
@@ -92,17 +104,13 @@ impl Reconciler {
         now: Instant,
     ) {
         let snapshot = self.writes.correct(snapshot, now);
-        let plan = plan(
-            &snapshot,
-            &self.writes.observed(),
-            &self.settings,
-            Timestamp::now(),
-        );
-        tell(&plan.rejected, told);
-        self.writes.replace(plan, now);
-        self.metrics
-            .plan_seconds
-            .observe(now.elapsed().as_secs_f64());
+        let time = Timestamp::now();
+        let observed = self.writes.observed();
+        let cluster = self.planner.node_configs(&snapshot, observed, time);
+        let addresses = self.planner.addresses(&snapshot, time);
+        tell(&cluster.rejected, told);
+        self.metrics.show_addresses(&addresses.figures);
+        self.writes.replace(ops(cluster, addresses), now);
     }
 }
 

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use plan::Snapshot;
-use plan::cluster::{ClusterPlan, Observed};
+use plan::cluster::Observed;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::apply::{Applied, Failure, FailureSort, Key, Op, apply};
 use crate::metrics::{self, Metrics};
-use crate::pace::{Pace, Rate};
+use crate::pace::{Pace, Rate, Spacing, Turn};
 use crate::unconfirmed::Unconfirmed;
 
 /// Writes under way at once, each on a connection of its own. An API server answers one in some 5 ms, so 32 keep it
@@ -34,6 +34,8 @@ pub struct Writes {
     pace: Pace,
     /// When the pace lets the next write start.
     paced_until: Option<Instant>,
+    /// Of summaries.
+    spacing: Spacing<Key>,
     queue: VecDeque<Op>,
     running: FuturesUnordered<BoxFuture<'static, Outcome>>,
     under_way: BTreeSet<Key>,
@@ -75,6 +77,7 @@ impl Writes {
             metrics,
             pace: Pace::new(rate),
             paced_until: None,
+            spacing: Spacing::default(),
             queue: VecDeque::new(),
             running: FuturesUnordered::new(),
             under_way: BTreeSet::new(),
@@ -100,26 +103,18 @@ impl Writes {
                         Some((name.clone(), attempts.failure.reason.clone()))
                     }
                     (Key::NodeConfig(_), FailureSort::Stale | FailureSort::Passing)
-                    | (Key::Conditions(..), _) => None,
+                    | (Key::Conditions(..) | Key::Service(_) | Key::Pool(_), _) => None,
                 });
         Observed {
             refused: refused.collect(),
         }
     }
 
-    /// Takes a new plan in place of the one before. What is under way stays so, and what has failed waits on, unless
-    /// the plan now wants something else of that object.
-    pub fn replace(&mut self, plan: ClusterPlan, now: Instant) {
-        let ClusterPlan {
-            node_configs,
-            conditions,
-            rejected: _,
-        } = plan;
-        let ops = node_configs
-            .into_iter()
-            .map(Op::NodeConfig)
-            .chain(conditions.into_iter().map(Op::Conditions));
+    /// Takes the writes of a new plan in place of those before. What is under way stays so, and what has failed waits on,
+    /// unless the plan now wants something else of that object. A summary waits for its turn.
+    pub fn replace(&mut self, ops: Vec<Op>, now: Instant) {
         let mut wanted = BTreeSet::new();
+        let mut summaries = Vec::new();
         self.queue.clear();
         for op in ops {
             let key = op.key();
@@ -128,12 +123,29 @@ impl Writes {
                 .get(&key)
                 .is_some_and(|failed| now < failed.again_at && op.repeats(&failed.op));
             if !waits && !self.under_way.contains(&key) {
-                self.queue.push_back(op);
+                if op.is_summary() {
+                    summaries.push(op);
+                } else {
+                    self.queue.push_back(op);
+                }
             }
             wanted.insert(key);
         }
+        self.queue_summaries(summaries, now);
         self.failed.retain(|key, _| wanted.contains(key));
         self.count_pending();
+    }
+
+    fn queue_summaries(&mut self, summaries: Vec<Op>, now: Instant) {
+        let keys: Vec<_> = summaries.iter().map(Op::key).collect();
+        let turns = self.spacing.turns(&keys, now);
+        for (op, turn) in summaries.into_iter().zip(turns) {
+            match turn {
+                Turn::Later => {}
+                Turn::Now => self.queue.push_back(op),
+                Turn::Overdue => self.queue.push_front(op),
+            }
+        }
     }
 
     /// Starts as many writes as may run.
@@ -147,7 +159,11 @@ impl Writes {
             let Some(op) = self.queue.pop_front() else {
                 return;
             };
-            self.under_way.insert(op.key());
+            let key = op.key();
+            if op.is_summary() {
+                self.spacing.start(key.clone(), now);
+            }
+            self.under_way.insert(key);
             let client = self.client.clone();
             self.running.push(Box::pin(async move {
                 let result = apply(client, &op).await;
@@ -184,7 +200,7 @@ impl Writes {
             Ok(applied) => {
                 self.failed.remove(&key);
                 self.tally.count(verb, &key, now);
-                self.unconfirmed.note(&key, applied, now);
+                self.unconfirmed.note(applied, now);
             }
             Err(failure) => self.fail(key, op, failure, now),
         }
@@ -196,11 +212,7 @@ impl Writes {
     }
 
     fn fail(&mut self, key: Key, op: Op, failure: Failure, now: Instant) {
-        let object = metrics::Object {
-            resource_kind: key.kind(),
-            resource_name: key.name().to_owned(),
-        };
-        self.metrics.errors.get_or_create(&object).inc();
+        self.metrics.count_failure(&key);
         let before = self
             .failed
             .get(&key)
@@ -242,7 +254,8 @@ impl Writes {
         self.queue.is_empty()
     }
 
-    /// When there is something to do that nobody else will tell: a new attempt, an answer to forget, or the pace.
+    /// When there is something to plan that nobody else will tell: a new attempt, an answer to forget, or the turn of a
+    /// summary.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let attempts = self
@@ -250,10 +263,16 @@ impl Writes {
             .iter()
             .filter(|(key, _)| !self.under_way.contains(key));
         let again = attempts.map(|(_, attempts)| attempts.again_at).min();
-        [again, self.unconfirmed.deadline(), self.paced_until]
+        [again, self.unconfirmed.deadline(), self.spacing.deadline()]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// When the pace lets another write start.
+    #[must_use]
+    pub fn paced_until(&self) -> Option<Instant> {
+        self.paced_until
     }
 
     /// Forgets the plan and drops what runs: somebody else writes now.
@@ -263,6 +282,7 @@ impl Writes {
         self.under_way.clear();
         self.failed.clear();
         self.unconfirmed = Unconfirmed::default();
+        self.spacing = Spacing::default();
         self.paced_until = None;
         self.count_pending();
     }
@@ -309,7 +329,7 @@ impl Tally {
     fn count(&mut self, verb: &'static str, key: &Key, now: Instant) {
         *self.verbs.entry(verb).or_default() += 1;
         if self.names.len() <= NAMES {
-            self.names.insert(key.name().to_owned());
+            self.names.insert(key.name());
         }
         self.since.get_or_insert(now);
     }

@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+/// Type of the condition that names, at an object whose status the operator writes, what of it is not carried out. Cilium
+/// has none for these cases. It is `True` while there is something to name and absent otherwise, so that a healthy object
+/// has Cilium's conditions and no other. Its reason is that of the first entry; its message has one sentence per entry.
+pub const CONDITION: &str = "tombolo.io/Rejected";
+
 /// A part of a node's configuration that cannot be carried out as written. It costs the named part only.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rejected {

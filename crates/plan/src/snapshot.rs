@@ -1,14 +1,17 @@
 //! The Kubernetes objects we read, at one moment. Data only.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use api::condition::Condition;
 use api::{
     CiliumBGPAdvertisement, CiliumBGPClusterConfig, CiliumBGPNodeConfig,
-    CiliumBGPNodeConfigOverride, CiliumBGPPeerConfig,
+    CiliumBGPNodeConfigOverride, CiliumBGPPeerConfig, CiliumLoadBalancerIPPool,
 };
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 /// All objects a program reads, by name. A program that does not follow a kind leaves its map empty.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,6 +32,113 @@ pub struct Snapshot {
     pub overrides: BTreeMap<String, Arc<CiliumBGPNodeConfigOverride>>,
     /// Names of the Secrets in the BGP secrets namespace.
     pub secrets: BTreeSet<String>,
+    /// CiliumLoadBalancerIPPools.
+    pub pools: BTreeMap<String, Arc<CiliumLoadBalancerIPPool>>,
+    /// Services.
+    pub services: BTreeMap<NamespacedName, Arc<ServiceFacts>>,
+}
+
+/// Namespace and name of a Service. Displayed as `namespace/name`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamespacedName {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl fmt::Display for NamespacedName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What we need to know of a Service, parsed once at the edge.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ServiceFacts {
+    /// The object's identity.
+    pub uid: String,
+    /// The state of the object that this tells of.
+    pub resource_version: String,
+    /// Counts the changes of the spec.
+    pub generation: i64,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// Whether it is being deleted.
+    pub is_being_deleted: bool,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations under `lbipam.cilium.io/` and `io.cilium/`; the others are left out.
+    pub annotations: BTreeMap<String, String>,
+    /// Whether `type` is `LoadBalancer`.
+    pub is_load_balancer: bool,
+    /// `loadBalancerClass`.
+    pub load_balancer_class: Option<String>,
+    /// `loadBalancerIP`, as it was written.
+    pub load_balancer_ip: Option<String>,
+    /// `ipFamilies`, in order.
+    pub ip_families: Vec<IpFamily>,
+    /// `ipFamilyPolicy`; a Service without one is single-stack.
+    pub ip_family_policy: IpFamilyPolicy,
+    /// `externalTrafficPolicy`; a Service without one has `Cluster`.
+    pub external_traffic_policy: TrafficPolicy,
+    /// The pods behind it; empty where somebody else makes its EndpointSlices.
+    pub selector: BTreeMap<String, String>,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+    /// `status.loadBalancer.ingress`, in order.
+    pub ingress: Vec<Ingress>,
+    /// `status.conditions`, in order, of all writers.
+    pub conditions: Vec<Condition>,
+}
+
+/// Address family of a Service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IpFamily {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+/// How many families a Service wants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum IpFamilyPolicy {
+    /// One.
+    #[default]
+    SingleStack,
+    /// Both where the cluster has both.
+    PreferDualStack,
+    /// Both.
+    RequireDualStack,
+}
+
+/// Whether traffic may leave the node it arrived at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum TrafficPolicy {
+    /// It may.
+    #[default]
+    Cluster,
+    /// It may not.
+    Local,
+}
+
+/// A port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServicePort {
+    /// `port`.
+    pub port: u16,
+    /// `protocol`, as it was written: `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+}
+
+/// An entry of `status.loadBalancer.ingress`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ingress {
+    /// An address and nothing else.
+    Address(IpAddr),
+    /// Anything else: a host name, or an address with a mode or ports.
+    Foreign,
 }
 
 /// What we need to know of a Node or a CiliumNode, parsed once at the edge.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::stage::{Outcome, Stage, on};
+use scenarios::stage::{Outcome, Stage, on};
 
 /// The lease of operators in these tests.
 const LEASE: Duration = Duration::from_secs(3);

@@ -4,7 +4,7 @@ use api::{CiliumBGPClusterConfig, CiliumBGPNodeConfig};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::stage::{HEALTHY, Outcome, Stage, eventually, on, with_selector};
+use scenarios::stage::{HEALTHY, Outcome, Stage, eventually, on, with_selector};
 
 #[tokio::test]
 async fn conflicts_strangers_and_bad_selectors_are_told_and_cost_themselves() -> Outcome {

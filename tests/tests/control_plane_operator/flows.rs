@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::stage::{HEALTHY, Outcome, Stage, eventually, on, with_selector};
+use scenarios::stage::{HEALTHY, Outcome, Stage, eventually, on, with_selector};
 
 #[tokio::test]
 async fn node_configs_follow_labels_overrides_and_deletion() -> Outcome {

@@ -4,4 +4,3 @@ mod election;
 mod faults;
 mod flows;
 mod scale;
-mod stage;

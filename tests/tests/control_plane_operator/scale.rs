@@ -6,7 +6,7 @@ use api::CiliumBGPNodeConfig;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use crate::stage::{HEALTHY, Outcome, Stage, eventually, on};
+use scenarios::stage::{HEALTHY, Outcome, Stage, eventually, on};
 
 const NODES: usize = 1000;
 

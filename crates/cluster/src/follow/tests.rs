@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use plan::NamespacedName;
+use plan::snapshot::Ingress;
 use tokio::time::timeout;
 
 use super::*;
@@ -189,6 +191,67 @@ async fn cilium_nodes_are_none_where_the_kind_does_not_exist() {
         Some(BTreeMap::new())
     );
     assert_eq!(scene.freshness.borrow().absent, BTreeSet::new());
+}
+
+fn service(namespace: &str, ingress: &str) -> (NamespacedName, Arc<ServiceFacts>) {
+    let name = NamespacedName {
+        namespace: namespace.to_owned(),
+        name: "web".to_owned(),
+    };
+    let ingress = vec![Ingress::Address(ingress.parse().expect("an address"))];
+    (
+        name,
+        Arc::new(ServiceFacts {
+            ingress,
+            ..ServiceFacts::default()
+        }),
+    )
+}
+
+#[tokio::test]
+async fn services_of_one_name_in_two_namespaces_are_two() {
+    let mut scene = scene(&[Kind::Service]);
+    let (a, b) = (service("a", "10.0.0.1"), service("b", "10.0.0.2"));
+    scene
+        .tell(Change::Service(Told::All([a.clone()].into())))
+        .await;
+    assert_eq!(scene.next().await.expect("listed").services.len(), 1);
+    scene
+        .tell(Change::Service(Told::Set(b.0.clone(), b.1.clone())))
+        .await;
+    let snapshot = scene.next().await.expect("another one");
+    assert_eq!(snapshot.services, [a.clone(), b.clone()].into());
+    scene.tell(Change::Service(Told::Removed(a.0))).await;
+    assert_eq!(scene.next().await.expect("gone").services, [b].into());
+}
+
+#[tokio::test]
+async fn services_are_not_shown_while_the_kind_of_the_pools_does_not_exist() {
+    let mut scene = scene(&[Kind::Pool, Kind::Service]);
+    let web = service("a", "10.0.0.1");
+    scene
+        .tell(Change::Service(Told::All([web.clone()].into())))
+        .await;
+    scene.tell(Change::Pool(Told::Absent)).await;
+    let snapshot = scene.next().await.expect("both are known");
+    assert_eq!(*snapshot, Snapshot::default());
+
+    scene.tell(Change::Pool(Told::All(BTreeMap::new()))).await;
+    let snapshot = scene.next().await.expect("the CRD came");
+    assert_eq!(snapshot.services, [web.clone()].into());
+
+    // It goes, and comes back with the same pools: at no moment are there Services without them.
+    let pool = Arc::new(CiliumLoadBalancerIPPool::default());
+    let pools: BTreeMap<_, _> = [("p".to_owned(), pool)].into();
+    scene.tell(Change::Pool(Told::All(pools.clone()))).await;
+    scene.next().await.expect("a pool");
+    scene.tell(Change::Pool(Told::Absent)).await;
+    let snapshot = scene.next().await.expect("the CRD went");
+    assert_eq!(*snapshot, Snapshot::default());
+    scene.tell(Change::Pool(Told::All(pools.clone()))).await;
+    let snapshot = scene.next().await.expect("the CRD is back");
+    assert_eq!(snapshot.pools, pools);
+    assert_eq!(snapshot.services, [web].into());
 }
 
 #[tokio::test]

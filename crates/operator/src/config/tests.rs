@@ -15,8 +15,17 @@ fn read(flags: &[&str], folder: &[(&str, &str)]) -> Result<Config, Error> {
 #[test]
 fn defaults_are_those_of_the_reference_except_that_writes_are_not_limited() {
     let config = read(&[], &[]).unwrap();
-    assert_eq!(config.bgp_control_plane, BgpControlPlane::Enabled);
-    assert_eq!(config.settings, Settings::default());
+    let addresses = addresses::Settings {
+        ipv4: true,
+        ipv6: true,
+        classless: true,
+        classes: ["io.cilium/bgp-control-plane".to_owned()].into(),
+    };
+    let questions = Questions {
+        node_configs: Some(Settings::default()),
+        addresses: Some(addresses),
+    };
+    assert_eq!(config.questions, questions);
     assert_eq!(config.listen, ["127.0.0.1:9234", ":9963"]);
     let seconds = Duration::from_secs;
     let timing = lease::Timing {
@@ -47,11 +56,11 @@ fn the_folder_is_read_and_flags_win() {
         &folder,
     )
     .unwrap();
-    assert_eq!(config.bgp_control_plane, BgpControlPlane::Enabled);
+    let settings = config.questions.node_configs.unwrap();
     assert_eq!(config.secrets_namespace.as_deref(), Some("kube-system"));
-    assert_eq!(config.settings.auth_secrets, AuthSecrets::Known);
+    assert_eq!(settings.auth_secrets, AuthSecrets::Known);
     assert_eq!(
-        config.settings.router_ids,
+        settings.router_ids,
         RouterIds::Pool("10.0.0.0/24".parse().unwrap())
     );
     assert_eq!(
@@ -64,6 +73,44 @@ fn the_folder_is_read_and_flags_win() {
     assert_eq!(config.listen, ["127.0.0.1:9234"]);
     assert_eq!(config.lease.retry_period, Duration::from_millis(500));
     assert_eq!(config.unknown, ["bpf-map-dynamic-size-ratio"]);
+}
+
+#[test]
+fn keys_say_which_services_are_given_which_addresses() {
+    let of = |folder: &[(&str, &str)]| read(&[], folder).unwrap().questions;
+    assert_eq!(of(&[("enable-lb-ipam", "false")]).addresses, None);
+    let rows = [
+        (
+            "lbipam",
+            true,
+            ["true", "false"],
+            vec!["io.cilium/bgp-control-plane"],
+        ),
+        (
+            "nodeipam",
+            false,
+            ["false", "true"],
+            vec!["io.cilium/l2-announcer"],
+        ),
+        ("none", false, ["false", "false"], vec![]),
+    ];
+    for (default, classless, [bgp, l2], classes) in rows {
+        let questions = of(&[
+            ("default-lb-service-ipam", default),
+            ("enable-bgp-control-plane", bgp),
+            ("enable-l2-announcements", l2),
+            ("enable-ipv4", bgp),
+            ("enable-ipv6", l2),
+        ]);
+        assert_eq!(questions.node_configs.is_some(), bgp == "true", "{default}");
+        let expected = addresses::Settings {
+            ipv4: bgp == "true",
+            ipv6: l2 == "true",
+            classless,
+            classes: classes.into_iter().map(str::to_owned).collect(),
+        };
+        assert_eq!(questions.addresses, Some(expected), "{default}");
+    }
 }
 
 #[test]
@@ -99,6 +146,11 @@ fn a_value_of_the_wrong_form_is_an_error_that_names_key_and_form() {
             "operator-k8s-client-qps",
             "-1",
             "a number of writes per second",
+        ),
+        (
+            "default-lb-service-ipam",
+            "lbIPAM",
+            "lbipam, nodeipam or none",
         ),
         ("log-format", "xml", "text or json"),
     ];

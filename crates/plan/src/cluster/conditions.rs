@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::condition::{Condition, ConditionReason, ConditionType, MESSAGE_MAX_LENGTH};
+use api::condition::{Condition, ConditionReason, ConditionType};
 use api::{CiliumBGPClusterConfig, CiliumBGPPeerConfig};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::rejected::{self, Rejected};
 use super::select::{Claims, Selection};
 use super::{AuthSecrets, Conditioned, ConditionsOp, Settings, StatusReport};
 use crate::Snapshot;
+use crate::verdict::{self, Verdict};
 
 /// Types of a ClusterConfig that only we write.
 fn of_cluster_configs() -> [&'static str; 4] {
@@ -27,26 +28,12 @@ fn of_peer_configs() -> [&'static str; 1] {
     [ConditionType::MissingAuthSecret.as_str()]
 }
 
-/// How many rejections a message spells out; of the others it tells the number.
-const SPELLED_OUT: usize = 20;
-
-/// A condition without its times.
-#[derive(Debug)]
-struct Verdict {
-    type_: &'static str,
-    status: &'static str,
-    reason: &'static str,
-    message: String,
-}
-
-impl Verdict {
-    fn new(reason: ConditionReason, message: String) -> Self {
-        Self {
-            type_: reason.condition_type().as_str(),
-            status: reason.status(),
-            reason: reason.as_str(),
-            message,
-        }
+fn verdict(reason: ConditionReason, message: String) -> Verdict {
+    Verdict {
+        type_: reason.condition_type().as_str(),
+        status: reason.status(),
+        reason: reason.as_str(),
+        message,
     }
 }
 
@@ -113,12 +100,12 @@ fn of_cluster_config(
     rejected: Option<&Vec<Rejected>>,
 ) -> Vec<Verdict> {
     let matching = if claims.selected.is_empty() {
-        Verdict::new(
+        verdict(
             ConditionReason::MatchingNodeUnavailable,
             "No node matches spec.nodeSelector".to_owned(),
         )
     } else {
-        Verdict::new(ConditionReason::MatchingNodeSelected, String::new())
+        verdict(ConditionReason::MatchingNodeSelected, String::new())
     };
 
     let peers = claims
@@ -136,22 +123,23 @@ fn of_cluster_config(
         .filter(|name| !snapshot.peer_configs.contains_key(*name))
         .collect();
     let missing = if missing.is_empty() {
-        Verdict::new(ConditionReason::PeerConfigsResolved, String::new())
+        verdict(ConditionReason::PeerConfigsResolved, String::new())
     } else {
         let names = bracketed(&missing);
         let message = format!("Referenced CiliumBGPPeerConfig(s) are missing: {names}");
-        Verdict::new(ConditionReason::PeerConfigsMissing, message)
+        verdict(ConditionReason::PeerConfigsMissing, message)
     };
 
     let conflicting = if claims.conflicts.is_empty() {
-        Verdict::new(ConditionReason::ClusterConfigValidated, String::new())
+        verdict(ConditionReason::ClusterConfigValidated, String::new())
     } else {
         let names = bracketed(&claims.conflicts);
         let message = format!("Selecting the same node(s) with ClusterConfig(s): {names}");
-        Verdict::new(ConditionReason::ClusterConfigConflict, message)
+        verdict(ConditionReason::ClusterConfigConflict, message)
     };
 
-    let rejected = rejected.and_then(|reasons| of_rejected(reasons));
+    let rejected = rejected
+        .and_then(|rejected| Verdict::rejected(rejected::CONDITION, rejected, Rejected::reason));
     [conflicting, missing, matching]
         .into_iter()
         .chain(rejected)
@@ -164,49 +152,23 @@ fn bracketed(names: &BTreeSet<&str>) -> String {
     format!("[{}]", names.join(" "))
 }
 
-fn of_rejected(reasons: &[Rejected]) -> Option<Verdict> {
-    let sorted: BTreeSet<_> = reasons.iter().collect();
-    let first = sorted.first()?;
-    let mut sentences: Vec<String> = sorted
-        .iter()
-        .take(SPELLED_OUT)
-        .map(ToString::to_string)
-        .collect();
-    if sorted.len() > SPELLED_OUT {
-        sentences.push(format!("and {} more", sorted.len() - SPELLED_OUT));
-    }
-    let message: String = sentences
-        .join("; ")
-        .chars()
-        .take(MESSAGE_MAX_LENGTH)
-        .collect();
-    Some(Verdict {
-        type_: rejected::CONDITION,
-        status: "True",
-        reason: first.reason(),
-        message,
-    })
-}
-
 fn of_auth_secret(name: Option<&str>, secrets: &BTreeSet<String>) -> Verdict {
     match name {
-        None => Verdict::new(
+        None => verdict(
             ConditionReason::AuthSecretNotConfigured,
             "Auth Secret is not configured".to_owned(),
         ),
         Some(name) if secrets.contains(name) => {
-            Verdict::new(ConditionReason::AuthSecretValidated, String::new())
+            verdict(ConditionReason::AuthSecretValidated, String::new())
         }
         Some(name) => {
             let message = format!("Referenced Auth Secret \"{name}\" is missing");
-            Verdict::new(ConditionReason::AuthSecretMissing, message)
+            verdict(ConditionReason::AuthSecretMissing, message)
         }
     }
 }
 
-/// The list to write, if the one that is there lacks something: other people's conditions as they are, ours as the
-/// verdicts say. Of a condition whose status stays, the transition time stays. The order in which somebody else may
-/// have put the list is no reason to write.
+/// The list to write, if the one that is there lacks something, sorted by type as Cilium's is.
 fn op(
     kind: Conditioned,
     metadata: &ObjectMeta,
@@ -215,39 +177,7 @@ fn op(
     verdicts: Vec<Verdict>,
     now: Timestamp,
 ) -> Option<ConditionsOp> {
-    let (old, others): (Vec<&Condition>, Vec<&Condition>) = present
-        .iter()
-        .partition(|condition| ours.contains(&condition.type_.as_str()));
-    let new: Vec<Condition> = verdicts
-        .into_iter()
-        .map(
-            |Verdict {
-                 type_,
-                 status,
-                 reason,
-                 message,
-             }| {
-                let before = old
-                    .iter()
-                    .find(|condition| condition.type_ == type_ && condition.status == status);
-                Condition {
-                    last_transition_time: before.map_or_else(
-                        || Time(whole_seconds(now)),
-                        |c| c.last_transition_time.clone(),
-                    ),
-                    message,
-                    observed_generation: metadata.generation,
-                    reason: reason.to_owned(),
-                    status: status.to_owned(),
-                    type_: type_.to_owned(),
-                }
-            },
-        )
-        .collect();
-    if new.len() == old.len() && new.iter().all(|condition| old.contains(&condition)) {
-        return None;
-    }
-    let mut conditions: Vec<Condition> = others.into_iter().cloned().chain(new).collect();
+    let mut conditions = verdict::conditions(present, ours, verdicts, metadata.generation, now)?;
     conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     Some(ConditionsOp {
         kind,
@@ -255,8 +185,4 @@ fn op(
         resource_version: metadata.resource_version.clone(),
         conditions,
     })
-}
-
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

@@ -5,10 +5,7 @@ use std::net::Ipv4Addr;
 use api::InvalidSelector;
 use ipnet::Ipv4Net;
 
-/// Type of the condition that names, at a ClusterConfig, what of it is not carried out. Cilium has none for these cases.
-/// It is `True` while there is something to name and absent otherwise, so that the conditions of a healthy ClusterConfig
-/// are Cilium's three. Its reason is that of the first entry; its message has one sentence per entry.
-pub const CONDITION: &str = "tombolo.io/Rejected";
+pub use crate::rejected::CONDITION;
 
 /// Something a ClusterConfig, or an override of one of its nodes, asks for in vain. Ordered: what concerns more first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]

@@ -1,0 +1,344 @@
+//! What is kept of a Service. All of it is optional: a Service that is odd in one field must not vanish from the
+//! snapshot, because its address would count as free.
+
+use std::collections::BTreeMap;
+
+use api::condition::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use plan::snapshot::{Ingress, IpFamily, IpFamilyPolicy, ServicePort, TrafficPolicy};
+use plan::{NamespacedName, ServiceFacts};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::{Object, Wire};
+
+/// Prefixes of the annotations that are kept.
+const ANNOTATIONS: [&str; 2] = ["lbipam.cilium.io/", "io.cilium/"];
+
+/// Name and facts of a Service, of its JSON: what the API server answers to a write, in the form that snapshots hold.
+///
+/// # Errors
+///
+/// When the JSON is not a Service's.
+pub fn service(json: Value) -> Result<(NamespacedName, ServiceFacts), serde_json::Error> {
+    let object: Object<ServiceFacts> = serde_json::from_value(json)?;
+    let facts = object.value.map_err(serde_json::Error::custom)?;
+    Ok((object.name, facts))
+}
+
+impl Wire for ServiceFacts {
+    type Name = NamespacedName;
+
+    fn parse(json: Value) -> Result<Self, serde_json::Error> {
+        let ServiceJson {
+            metadata,
+            spec,
+            status,
+        } = serde_json::from_value(json)?;
+        let annotations = metadata
+            .annotations
+            .into_iter()
+            .filter(|(key, _)| ANNOTATIONS.iter().any(|prefix| key.starts_with(prefix)));
+        Ok(Self {
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            generation: metadata.generation,
+            created: metadata.creation_timestamp.map(|Time(at)| at),
+            is_being_deleted: metadata.deletion_timestamp.is_some(),
+            labels: metadata.labels,
+            annotations: annotations.collect(),
+            is_load_balancer: spec.r#type == "LoadBalancer",
+            load_balancer_class: spec.load_balancer_class,
+            load_balancer_ip: spec.load_balancer_ip.filter(|text| !text.is_empty()),
+            ip_families: spec
+                .ip_families
+                .iter()
+                .filter_map(|word| family(word))
+                .collect(),
+            ip_family_policy: match spec.ip_family_policy.as_str() {
+                "PreferDualStack" => IpFamilyPolicy::PreferDualStack,
+                "RequireDualStack" => IpFamilyPolicy::RequireDualStack,
+                _ => IpFamilyPolicy::SingleStack,
+            },
+            external_traffic_policy: match spec.external_traffic_policy.as_str() {
+                "Local" => TrafficPolicy::Local,
+                _ => TrafficPolicy::Cluster,
+            },
+            selector: spec.selector,
+            ports: spec.ports.into_iter().map(ServicePort::from).collect(),
+            ingress: status
+                .load_balancer
+                .ingress
+                .into_iter()
+                .map(Ingress::from)
+                .collect(),
+            conditions: status.conditions.into_iter().map(Condition::from).collect(),
+        })
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ServiceJson {
+    metadata: MetadataJson,
+    spec: SpecJson,
+    status: StatusJson,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct MetadataJson {
+    uid: String,
+    resource_version: String,
+    generation: i64,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct SpecJson {
+    r#type: String,
+    load_balancer_class: Option<String>,
+    #[serde(rename = "loadBalancerIP")]
+    load_balancer_ip: Option<String>,
+    ip_families: Vec<String>,
+    #[serde(deserialize_with = "null_is_empty")]
+    ip_family_policy: String,
+    external_traffic_policy: String,
+    selector: BTreeMap<String, String>,
+    ports: Vec<PortJson>,
+}
+
+fn family(word: &str) -> Option<IpFamily> {
+    match word {
+        "IPv4" => Some(IpFamily::Ipv4),
+        "IPv6" => Some(IpFamily::Ipv6),
+        _ => None,
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct PortJson {
+    port: u16,
+    protocol: String,
+}
+
+impl From<PortJson> for ServicePort {
+    fn from(PortJson { port, protocol }: PortJson) -> Self {
+        Self { port, protocol }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct StatusJson {
+    load_balancer: LoadBalancerJson,
+    conditions: Vec<ConditionJson>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct LoadBalancerJson {
+    ingress: Vec<IngressJson>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct IngressJson {
+    ip: String,
+    /// The API server writes `VIP` itself where a writer says nothing.
+    ip_mode: Option<String>,
+    hostname: String,
+    ports: Vec<Value>,
+}
+
+impl From<IngressJson> for Ingress {
+    fn from(json: IngressJson) -> Self {
+        let IngressJson {
+            ip,
+            ip_mode,
+            hostname,
+            ports,
+        } = json;
+        let is_plain = matches!(ip_mode.as_deref(), None | Some("VIP"))
+            && hostname.is_empty()
+            && ports.is_empty();
+        match ip.parse() {
+            Ok(address) if is_plain => Self::Address(address),
+            Ok(_) | Err(_) => Self::Foreign,
+        }
+    }
+}
+
+/// A condition of any writer. Go writes `null` for a time that was never set; it becomes the beginning of time.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct ConditionJson {
+    r#type: String,
+    status: String,
+    reason: String,
+    message: String,
+    observed_generation: Option<i64>,
+    last_transition_time: Option<Time>,
+}
+
+impl From<ConditionJson> for Condition {
+    fn from(json: ConditionJson) -> Self {
+        Self {
+            type_: json.r#type,
+            status: json.status,
+            reason: json.reason,
+            message: json.message,
+            observed_generation: json.observed_generation,
+            last_transition_time: json
+                .last_transition_time
+                .unwrap_or(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH)),
+        }
+    }
+}
+
+fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn facts(json: Value) -> ServiceFacts {
+        service(json).unwrap().1
+    }
+
+    fn name(namespace: &str, name: &str) -> NamespacedName {
+        NamespacedName {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn owned<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+        pairs
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
+    }
+
+    #[test]
+    fn the_facts_of_a_service_are_read_from_metadata_spec_and_status() {
+        let json = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {
+                "name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "9", "generation": 3,
+                "creationTimestamp": "2026-11-21T10:07:25Z", "labels": {"app": "web"},
+                "annotations": {
+                    "lbipam.cilium.io/ips": "10.0.0.1", "io.cilium/lb-ipam-sharing-key": "k",
+                    "service.cilium.io/global": "true", "kubectl.kubernetes.io/last-applied-configuration": "{}",
+                },
+            },
+            "spec": {
+                "type": "LoadBalancer", "loadBalancerClass": "io.cilium/bgp-control-plane", "loadBalancerIP": "10.0.0.2",
+                "ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": "PreferDualStack", "externalTrafficPolicy": "Local",
+                "selector": {"app": "web"}, "ports": [{"port": 53, "protocol": "UDP", "nodePort": 30053, "targetPort": "dns"}],
+                "clusterIP": "10.96.0.9",
+            },
+            "status": {
+                "loadBalancer": {"ingress": [{"ip": "10.0.0.1", "ipMode": "VIP"}]},
+                "conditions": [{"type": "cilium.io/IPAMRequestSatisfied", "status": "True", "reason": "satisfied",
+                    "message": "", "lastTransitionTime": "2026-11-21T10:07:48Z"}],
+            },
+        });
+        let (is, facts) = service(json).unwrap();
+        assert_eq!(is, name("shop", "web"));
+        let expected = ServiceFacts {
+            uid: "u".to_owned(),
+            resource_version: "9".to_owned(),
+            generation: 3,
+            created: Some("2026-11-21T10:07:25Z".parse().unwrap()),
+            is_being_deleted: false,
+            labels: owned([("app", "web")]),
+            annotations: owned([
+                ("lbipam.cilium.io/ips", "10.0.0.1"),
+                ("io.cilium/lb-ipam-sharing-key", "k"),
+            ]),
+            is_load_balancer: true,
+            load_balancer_class: Some("io.cilium/bgp-control-plane".to_owned()),
+            load_balancer_ip: Some("10.0.0.2".to_owned()),
+            ip_families: vec![IpFamily::Ipv6, IpFamily::Ipv4],
+            ip_family_policy: IpFamilyPolicy::PreferDualStack,
+            external_traffic_policy: TrafficPolicy::Local,
+            selector: owned([("app", "web")]),
+            ports: vec![ServicePort {
+                port: 53,
+                protocol: "UDP".to_owned(),
+            }],
+            ingress: vec![Ingress::Address("10.0.0.1".parse().unwrap())],
+            conditions: vec![Condition {
+                type_: "cilium.io/IPAMRequestSatisfied".to_owned(),
+                status: "True".to_owned(),
+                reason: "satisfied".to_owned(),
+                message: String::new(),
+                observed_generation: None,
+                last_transition_time: Time("2026-11-21T10:07:48Z".parse().unwrap()),
+            }],
+        };
+        assert_eq!(facts, expected);
+    }
+
+    #[test]
+    fn an_ingress_entry_is_an_address_only_if_it_is_nothing_else() {
+        let address = |text: &str| Ingress::Address(text.parse().unwrap());
+        let rows = [
+            (json!({"ip": "10.0.0.1"}), address("10.0.0.1")),
+            (
+                json!({"ip": "fd00::1", "ipMode": "VIP"}),
+                address("fd00::1"),
+            ),
+            (
+                json!({"ip": "10.0.0.1", "hostname": "", "ports": []}),
+                address("10.0.0.1"),
+            ),
+            (
+                json!({"ip": "10.0.0.1", "ipMode": "Proxy"}),
+                Ingress::Foreign,
+            ),
+            (
+                json!({"ip": "10.0.0.1", "hostname": "a.example"}),
+                Ingress::Foreign,
+            ),
+            (
+                json!({"ip": "10.0.0.1", "ports": [{"port": 80, "protocol": "TCP"}]}),
+                Ingress::Foreign,
+            ),
+            (json!({"hostname": "a.example"}), Ingress::Foreign),
+            (json!({"ip": "no address"}), Ingress::Foreign),
+        ];
+        for (entry, expected) in rows {
+            let json = json!({"status": {"loadBalancer": {"ingress": [entry.clone()]}}});
+            assert_eq!(facts(json).ingress, [expected], "{entry}");
+        }
+    }
+
+    #[test]
+    fn what_a_service_does_not_say_has_the_meaning_that_kubernetes_gives_it() {
+        let external_name = json!({
+            "metadata": {"name": "a", "namespace": "b", "deletionTimestamp": "2026-11-21T10:07:25Z"},
+            "spec": {"type": "ExternalName", "externalName": "example.org", "ipFamilyPolicy": null, "loadBalancerIP": ""},
+            "status": {"loadBalancer": {}, "conditions": [{"type": "t", "lastTransitionTime": null}]},
+        });
+        let facts = facts(external_name);
+        assert!(facts.is_being_deleted && !facts.is_load_balancer);
+        assert_eq!(facts.ip_family_policy, IpFamilyPolicy::SingleStack);
+        assert_eq!(facts.external_traffic_policy, TrafficPolicy::Cluster);
+        assert_eq!((facts.created, facts.load_balancer_ip), (None, None));
+        assert_eq!(
+            facts.conditions[0].type_, "t",
+            "a condition without time stays"
+        );
+    }
+}
