@@ -10,6 +10,7 @@ mod malformed_messages;
 mod many_peers;
 mod published_manifests;
 mod router_restarts;
+mod services;
 mod timers;
 mod upgrade_and_uninstall;
 
@@ -44,6 +45,10 @@ pub(crate) const SUITES: &[Suite] = &[
             scenario(
                 "communities_change_without_a_reset",
                 attributes::communities_change_without_a_reset,
+            ),
+            scenario(
+                "a_service_is_given_an_address_and_announced_where_it_may_be",
+                services::is_given_an_address_and_announced,
             ),
             scenario(
                 "a_cleared_session_is_back_at_once",

@@ -20,7 +20,8 @@ pub const NAMESPACE: &str = "tombolo-system";
 /// The reference of the image in the lab's registry, without the host.
 const IMAGE: &str = "tombolo/tombolo:lab";
 /// The resources that a reset removes, those first that others depend on.
-const OURS: &str = "ciliumbgpclusterconfigs,ciliumbgpnodeconfigoverrides,ciliumbgpadvertisements,ciliumbgppeerconfigs";
+const OURS: &str = "ciliumbgpclusterconfigs,ciliumbgpnodeconfigoverrides,ciliumbgpadvertisements,ciliumbgppeerconfigs,\
+                    ciliumloadbalancerippools";
 /// How long anything of Kubernetes may take that no scenario measures.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -147,12 +147,29 @@ pub fn await_kernel_route(
     via: IpAddr,
     patience: Duration,
 ) -> Result<(), Failure> {
+    await_next_hops(router, prefix, &[via], patience)
+}
+
+/// Waits until the router's kernel has a route of a routing daemon's to `prefix` by way of all of `vias`, which are
+/// sorted, and of nothing else.
+///
+/// # Errors
+/// [`Error::Deadline`].
+pub fn await_next_hops(
+    router: &Router,
+    prefix: IpNet,
+    vias: &[IpAddr],
+    patience: Duration,
+) -> Result<(), Failure> {
+    let list: Vec<_> = vias.iter().map(ToString::to_string).collect();
     let awaited = format!(
-        "the kernel of {} has a route to {prefix} via {via}",
-        router.name()
+        "the kernel of {} has a route to {prefix} via {}",
+        router.name(),
+        list.join(", ")
     );
     wait::try_until(patience, &awaited, || {
-        Ok(has_kernel_route(&router.kernel_routes()?, prefix, via).then_some(()))
+        let routes = router.kernel_routes()?;
+        Ok((next_hops(&routes, prefix) == vias).then_some(()))
     })?;
     Ok(())
 }
@@ -180,12 +197,19 @@ pub fn await_no_kernel_route(
 /// Whether a routing daemon installed a route to `prefix` by way of `via`, and of nothing else.
 #[must_use]
 pub fn has_kernel_route(routes: &[KernelRoute], prefix: IpNet, via: IpAddr) -> bool {
-    routes.iter().any(|route| {
-        route.prefix == prefix
-            && matches!(route.protocol.as_str(), "bgp" | "bird")
-            && route.next_hops.len() == 1
-            && route.next_hops.iter().all(|hop| hop.via == Some(via))
-    })
+    next_hops(routes, prefix) == [via]
+}
+
+/// The gateways of the route to `prefix` that a routing daemon installed, sorted; none where there is no such route.
+#[must_use]
+pub fn next_hops(routes: &[KernelRoute], prefix: IpNet) -> Vec<IpAddr> {
+    let mut routes = routes.iter();
+    let route = routes
+        .find(|route| route.prefix == prefix && matches!(route.protocol.as_str(), "bgp" | "bird"));
+    let hops = route.map_or(&[][..], |route| &route.next_hops);
+    let mut gateways: Vec<_> = hops.iter().filter_map(|hop| hop.via).collect();
+    gateways.sort_unstable();
+    gateways
 }
 
 /// Waits until `router` has a path to `prefix` of which `holds` is true.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Parser;
-use plan::node::RouterIdMode;
+use plan::node::{RouterIdMode, WithoutEndpoints};
 
 use crate::Error;
 
@@ -28,6 +28,8 @@ pub struct Config {
     pub status_report: bool,
     /// Where router IDs come from.
     pub router_id: RouterIdMode,
+    /// What is announced of a Service that has no endpoint at all.
+    pub without_endpoints: WithoutEndpoints,
     /// Health endpoint, on loopback.
     pub health: SocketAddr,
     /// Metrics endpoint; `None` serves none.
@@ -77,6 +79,9 @@ struct Flags {
     /// Router-ID mode: default or ip-pool.
     #[arg(long)]
     bgp_router_id_allocation_mode: Option<String>,
+    /// Whether Services with traffic policy Cluster are announced that have no ready endpoint: true or false.
+    #[arg(long)]
+    enable_no_service_endpoints_routable: Option<String>,
     /// Port of /healthz and /readyz on loopback.
     #[arg(long)]
     agent_health_port: Option<String>,
@@ -126,6 +131,7 @@ impl Config {
             enable_bgp_control_plane,
             enable_bgp_control_plane_status_report,
             bgp_router_id_allocation_mode,
+            enable_no_service_endpoints_routable,
             agent_health_port,
             prometheus_serve_addr,
             namespace,
@@ -166,6 +172,15 @@ impl Config {
                 bgp_router_id_allocation_mode,
             )
             .router_id_mode()?,
+            without_endpoints: match setting(
+                "enable-no-service-endpoints-routable",
+                enable_no_service_endpoints_routable,
+            )
+            .parse("true or false")?
+            {
+                Some(false) => WithoutEndpoints::Withhold,
+                Some(true) | None => WithoutEndpoints::Announce,
+            },
             health: SocketAddr::from((Ipv4Addr::LOCALHOST, health)),
             metrics: setting("prometheus-serve-addr", prometheus_serve_addr).address()?,
             daemon_set: namespace.zip(daemon_set),

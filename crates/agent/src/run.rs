@@ -83,6 +83,7 @@ impl Agent {
             settings: Settings {
                 node: config.node.clone(),
                 router_id: config.router_id,
+                without_endpoints: config.without_endpoints,
             },
             snapshots: following.snapshot.clone(),
             interfaces: interface_receiver,

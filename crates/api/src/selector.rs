@@ -125,9 +125,15 @@ impl Selector {
     /// Whether an object with these labels is selected.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.matches_by(|key| labels.get(key).map(String::as_str))
+    }
+
+    /// Whether an object is selected, of whose labels `label` tells the values.
+    #[must_use]
+    pub fn matches_by<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.requirements
             .iter()
-            .all(|requirement| requirement.matches(labels))
+            .all(|requirement| requirement.matches(&label))
     }
 }
 
@@ -168,12 +174,12 @@ impl Requirement {
         })
     }
 
-    fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    fn matches<'a>(&self, label: &impl Fn(&str) -> Option<&'a str>) -> bool {
         match self {
-            Self::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
-            Self::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
-            Self::Exists(key) => labels.contains_key(key),
-            Self::DoesNotExist(key) => !labels.contains_key(key),
+            Self::In(key, values) => label(key).is_some_and(|value| values.contains(value)),
+            Self::NotIn(key, values) => label(key).is_none_or(|value| !values.contains(value)),
+            Self::Exists(key) => label(key).is_some(),
+            Self::DoesNotExist(key) => label(key).is_none(),
         }
     }
 }

@@ -22,6 +22,7 @@ pub const KEYS: &[&str] = &[
     "enable-ipv6",
     "enable-l2-announcements",
     "enable-lb-ipam",
+    "enable-no-service-endpoints-routable",
     "k8s-api-server",
     "k8s-kubeconfig-path",
     "leader-election-lease-duration",

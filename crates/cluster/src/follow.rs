@@ -8,7 +8,7 @@ use api::{
     CiliumBGPAdvertisement, CiliumBGPClusterConfig, CiliumBGPNodeConfig,
     CiliumBGPNodeConfigOverride, CiliumBGPPeerConfig, CiliumLoadBalancerIPPool,
 };
-use plan::{NodeFacts, ServiceFacts, Snapshot};
+use plan::{EndpointSliceFacts, NodeFacts, ServiceFacts, Snapshot};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -104,6 +104,7 @@ pub(crate) enum Change {
     Secret(Told<()>),
     Pool(Told<CiliumLoadBalancerIPPool>),
     Service(Told<ServiceFacts>),
+    EndpointSlice(Told<EndpointSliceFacts>),
 }
 
 struct Watches<'a> {
@@ -126,6 +127,7 @@ impl Watches<'_> {
             secrets_namespace,
             pools,
             services,
+            endpoint_slices,
         } = interest;
         if let Some(nodes) = nodes {
             self.start_nodes(Kind::Node, CORE, nodes, Change::Node);
@@ -182,6 +184,10 @@ impl Watches<'_> {
         if *services {
             self.start_whole(Kind::Service, CORE, Change::Service);
         }
+        if *endpoint_slices {
+            let wrap = Change::EndpointSlice;
+            self.start(Kind::EndpointSlice, DISCOVERY, None, false, wrap);
+        }
     }
 
     fn start_nodes(
@@ -237,6 +243,7 @@ impl Watches<'_> {
 }
 
 const CORE: &str = "/api/v1";
+const DISCOVERY: &str = "/apis/discovery.k8s.io/v1";
 const CILIUM: &str = "/apis/cilium.io/v2";
 
 struct Owner {
@@ -346,6 +353,9 @@ impl Owner {
             Change::Service(told) => freshness
                 .note(Kind::Service, told)
                 .is_some_and(|told| told.into(&mut snapshot.services)),
+            Change::EndpointSlice(told) => freshness
+                .note(Kind::EndpointSlice, told)
+                .is_some_and(|told| told.into(&mut snapshot.endpoint_slices)),
         }
     }
 }

@@ -25,6 +25,8 @@ pub enum Kind {
     Pool,
     /// Kubernetes' Service.
     Service,
+    /// Kubernetes' EndpointSlice.
+    EndpointSlice,
 }
 
 impl Kind {
@@ -42,6 +44,7 @@ impl Kind {
             Self::Secret => "secrets",
             Self::Pool => "ciliumloadbalancerippools",
             Self::Service => "services",
+            Self::EndpointSlice => "endpointslices",
         }
     }
 }
@@ -93,6 +96,8 @@ pub struct Interest {
     pub pools: bool,
     /// The Services of all namespaces. Beside `pools`, only while the API server knows that kind.
     pub services: bool,
+    /// The EndpointSlices of all namespaces.
+    pub endpoint_slices: bool,
 }
 
 impl Interest {
@@ -121,7 +126,8 @@ impl Interest {
         }
     }
 
-    /// What the agent of a node reads: of its own node everything, of the others nothing.
+    /// What the agent of a node reads: of its own node everything, of the others nothing, and all Services with their
+    /// endpoints.
     #[must_use]
     pub fn agent(node: &str) -> Self {
         Self {
@@ -130,6 +136,8 @@ impl Interest {
             peer_configs: true,
             advertisements: true,
             node_configs: Some(NodeConfigInterest::Named(node.to_owned())),
+            services: true,
+            endpoint_slices: true,
             ..Self::default()
         }
     }

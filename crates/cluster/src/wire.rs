@@ -1,5 +1,6 @@
 //! From what the API server sends to what a snapshot holds.
 
+mod endpoint_slice;
 mod service;
 
 use std::collections::BTreeMap;

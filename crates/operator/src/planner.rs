@@ -123,6 +123,7 @@ fn same_for_node_configs(a: &Snapshot, b: &Snapshot) -> bool {
         secrets,
         pools: _,
         services: _,
+        endpoint_slices: _,
     } = a;
     let same_cilium_nodes = match (cilium_nodes, &b.cilium_nodes) {
         (Some(a), Some(b)) => same(a, b),

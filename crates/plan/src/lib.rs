@@ -11,4 +11,6 @@ pub mod rejected;
 pub mod snapshot;
 mod verdict;
 
-pub use snapshot::{NamespacedName, NodeFacts, ServiceFacts, Snapshot};
+pub use snapshot::{
+    Endpoint, EndpointSliceFacts, NamespacedName, NodeFacts, ServiceFacts, Snapshot,
+};

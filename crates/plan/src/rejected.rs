@@ -84,6 +84,14 @@ pub enum Reason {
         /// What is wrong with it.
         problem: String,
     },
+    /// The selector of an advertisement entry cannot be evaluated.
+    #[error("CiliumBGPAdvertisement {advertisement:?}: the selector is invalid: {problem}")]
+    AdvertisementSelectorInvalid {
+        /// Object it stands in.
+        advertisement: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A community that is no community.
     #[error("CiliumBGPAdvertisement {advertisement:?}: community {community:?} is malformed")]
     CommunityInvalid {
@@ -109,8 +117,6 @@ pub enum Unsupported {
     AutoDiscovery,
     /// `authSecretRef` of a peer configuration: the session is not attempted without its password.
     AuthSecret,
-    /// Advertisement type `Service`.
-    ServiceAdvertisement,
     /// Advertisement type `Interface`.
     InterfaceAdvertisement,
     /// Advertisement type `CiliumPodIPPool`.
@@ -122,7 +128,6 @@ impl fmt::Display for Unsupported {
         formatter.write_str(match self {
             Self::AutoDiscovery => "autoDiscovery",
             Self::AuthSecret => "authSecretRef",
-            Self::ServiceAdvertisement => "advertisementType Service",
             Self::InterfaceAdvertisement => "advertisementType Interface",
             Self::PodIpPoolAdvertisement => "advertisementType CiliumPodIPPool",
         })

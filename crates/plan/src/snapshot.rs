@@ -36,9 +36,11 @@ pub struct Snapshot {
     pub pools: BTreeMap<String, Arc<CiliumLoadBalancerIPPool>>,
     /// Services.
     pub services: BTreeMap<NamespacedName, Arc<ServiceFacts>>,
+    /// EndpointSlices.
+    pub endpoint_slices: BTreeMap<NamespacedName, Arc<EndpointSliceFacts>>,
 }
 
-/// Namespace and name of a Service. Displayed as `namespace/name`.
+/// Namespace and name of an object. Displayed as `namespace/name`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NamespacedName {
     /// The namespace.
@@ -80,8 +82,14 @@ pub struct ServiceFacts {
     pub ip_families: Vec<IpFamily>,
     /// `ipFamilyPolicy`; a Service without one is single-stack.
     pub ip_family_policy: IpFamilyPolicy,
+    /// `clusterIPs`, in order; none where it is headless.
+    pub cluster_ips: Vec<IpAddr>,
+    /// `externalIPs` that are addresses, in order.
+    pub external_ips: Vec<IpAddr>,
     /// `externalTrafficPolicy`; a Service without one has `Cluster`.
     pub external_traffic_policy: TrafficPolicy,
+    /// `internalTrafficPolicy`; a Service without one has `Cluster`.
+    pub internal_traffic_policy: TrafficPolicy,
     /// The pods behind it; empty where somebody else makes its EndpointSlices.
     pub selector: BTreeMap<String, String>,
     /// Its ports.
@@ -90,6 +98,37 @@ pub struct ServiceFacts {
     pub ingress: Vec<Ingress>,
     /// `status.conditions`, in order, of all writers.
     pub conditions: Vec<Condition>,
+}
+
+impl ServiceFacts {
+    /// The value of one of the labels by which selectors of pools and advertisements choose: the Service's own, and two
+    /// that Cilium adds, which no label of that name can replace.
+    #[must_use]
+    pub fn label<'a>(&'a self, name: &'a NamespacedName, key: &str) -> Option<&'a str> {
+        match key {
+            "io.kubernetes.service.namespace" => Some(&name.namespace),
+            "io.kubernetes.service.name" => Some(&name.name),
+            key => self.labels.get(key).map(String::as_str),
+        }
+    }
+}
+
+/// What we need to know of an EndpointSlice, parsed once at the edge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndpointSliceFacts {
+    /// Name of the Service in the slice's namespace (label `kubernetes.io/service-name`); a slice without it serves none.
+    pub service: Option<String>,
+    /// Its endpoints.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// An endpoint of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The node it runs on, where that is known.
+    pub node: Option<String>,
+    /// Whether it takes new connections: it is not reported unready, as one that terminates is.
+    pub is_ready: bool,
 }
 
 /// Address family of a Service.

@@ -2,6 +2,7 @@
 //! snapshot, because its address would count as free.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use api::condition::Condition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -61,10 +62,10 @@ impl Wire for ServiceFacts {
                 "RequireDualStack" => IpFamilyPolicy::RequireDualStack,
                 _ => IpFamilyPolicy::SingleStack,
             },
-            external_traffic_policy: match spec.external_traffic_policy.as_str() {
-                "Local" => TrafficPolicy::Local,
-                _ => TrafficPolicy::Cluster,
-            },
+            cluster_ips: addresses(&spec.cluster_ips),
+            external_ips: addresses(&spec.external_ips),
+            external_traffic_policy: traffic_policy(&spec.external_traffic_policy),
+            internal_traffic_policy: traffic_policy(&spec.internal_traffic_policy),
             selector: spec.selector,
             ports: spec.ports.into_iter().map(ServicePort::from).collect(),
             ingress: status
@@ -108,9 +109,27 @@ struct SpecJson {
     ip_families: Vec<String>,
     #[serde(deserialize_with = "null_is_empty")]
     ip_family_policy: String,
+    #[serde(rename = "clusterIPs")]
+    cluster_ips: Vec<String>,
+    #[serde(rename = "externalIPs")]
+    external_ips: Vec<String>,
     external_traffic_policy: String,
+    #[serde(deserialize_with = "null_is_empty")]
+    internal_traffic_policy: String,
     selector: BTreeMap<String, String>,
     ports: Vec<PortJson>,
+}
+
+/// Those that are addresses: a headless Service has `None` in their place.
+fn addresses(texts: &[String]) -> Vec<IpAddr> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+fn traffic_policy(word: &str) -> TrafficPolicy {
+    match word {
+        "Local" => TrafficPolicy::Local,
+        _ => TrafficPolicy::Cluster,
+    }
 }
 
 fn family(word: &str) -> Option<IpFamily> {
@@ -245,7 +264,8 @@ mod tests {
                 "type": "LoadBalancer", "loadBalancerClass": "io.cilium/bgp-control-plane", "loadBalancerIP": "10.0.0.2",
                 "ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": "PreferDualStack", "externalTrafficPolicy": "Local",
                 "selector": {"app": "web"}, "ports": [{"port": 53, "protocol": "UDP", "nodePort": 30053, "targetPort": "dns"}],
-                "clusterIP": "10.96.0.9",
+                "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9", "fd00:96::9"], "externalIPs": ["192.0.2.1"],
+                "internalTrafficPolicy": "Local",
             },
             "status": {
                 "loadBalancer": {"ingress": [{"ip": "10.0.0.1", "ipMode": "VIP"}]},
@@ -271,7 +291,10 @@ mod tests {
             load_balancer_ip: Some("10.0.0.2".to_owned()),
             ip_families: vec![IpFamily::Ipv6, IpFamily::Ipv4],
             ip_family_policy: IpFamilyPolicy::PreferDualStack,
+            cluster_ips: vec!["10.96.0.9".parse().unwrap(), "fd00:96::9".parse().unwrap()],
+            external_ips: vec!["192.0.2.1".parse().unwrap()],
             external_traffic_policy: TrafficPolicy::Local,
+            internal_traffic_policy: TrafficPolicy::Local,
             selector: owned([("app", "web")]),
             ports: vec![ServicePort {
                 port: 53,
@@ -328,13 +351,15 @@ mod tests {
     fn what_a_service_does_not_say_has_the_meaning_that_kubernetes_gives_it() {
         let external_name = json!({
             "metadata": {"name": "a", "namespace": "b", "deletionTimestamp": "2026-11-21T10:07:25Z"},
-            "spec": {"type": "ExternalName", "externalName": "example.org", "ipFamilyPolicy": null, "loadBalancerIP": ""},
+            "spec": {"type": "ExternalName", "externalName": "example.org", "ipFamilyPolicy": null, "loadBalancerIP": "",
+                "clusterIPs": ["None"]},
             "status": {"loadBalancer": {}, "conditions": [{"type": "t", "lastTransitionTime": null}]},
         });
         let facts = facts(external_name);
         assert!(facts.is_being_deleted && !facts.is_load_balancer);
         assert_eq!(facts.ip_family_policy, IpFamilyPolicy::SingleStack);
         assert_eq!(facts.external_traffic_policy, TrafficPolicy::Cluster);
+        assert_eq!(facts.cluster_ips, [] as [IpAddr; 0], "it is headless");
         assert_eq!((facts.created, facts.load_balancer_ip), (None, None));
         assert_eq!(
             facts.conditions[0].type_, "t",

@@ -74,19 +74,6 @@ pub(super) fn pools(snapshot: &Snapshot) -> Vec<Pool<'_>> {
     pools
 }
 
-/// The labels that selectors of pools name. No other label of a Service matters.
-pub(super) fn selecting<'a>(pools: &[Pool<'a>]) -> BTreeSet<&'a str> {
-    let selectors = pools
-        .iter()
-        .filter_map(|pool| pool.object.spec.service_selector.as_ref());
-    let keys = selectors.flat_map(|selector| {
-        let expressions = selector.match_expressions.iter();
-        let labels = selector.match_labels.keys();
-        labels.chain(expressions.map(|expression| &expression.key))
-    });
-    keys.map(String::as_str).collect()
-}
-
 /// Of two pools that overlap, the younger is in conflict; one that overlaps itself is, too. A pool in conflict does not
 /// put others in conflict.
 fn mark_conflicts(pools: &mut [Pool<'_>]) {
@@ -167,7 +154,9 @@ impl<'a> Pool<'a> {
     pub(super) fn gives_to(&self, service: &Service<'_>) -> bool {
         match &self.selects {
             Selects::All => true,
-            Selects::Some(selector) => selector.matches(&service.labels),
+            Selects::Some(selector) => {
+                selector.matches_by(|key| service.facts.label(service.name, key))
+            }
             Selects::Unknown => false,
         }
     }

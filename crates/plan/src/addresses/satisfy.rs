@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Settings;
 use super::ledger::{Attempt, Ledger, Unmet};
-use super::pools::{self, Pool};
+use super::pools::Pool;
 use super::service::{Request, Role, Service};
 use super::sharing::Group;
 use crate::Snapshot;
@@ -45,10 +45,9 @@ pub(super) fn satisfy<'a>(
     let mut by_age: Vec<_> = snapshot.services.iter().collect();
     // Stable: those of one second stay in the order of their names.
     by_age.sort_by_key(|(_, facts)| facts.created);
-    let selecting = pools::selecting(&pools);
     let mut services: Vec<Service<'a>> = by_age
         .into_iter()
-        .filter_map(|(name, facts)| Service::of(name, facts, settings, &pools, &selecting))
+        .filter_map(|(name, facts)| Service::of(name, facts, settings, &pools))
         .collect();
     let mut ledger = Ledger::of(pools);
     keep(&mut services, &mut ledger);

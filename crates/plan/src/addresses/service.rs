@@ -1,6 +1,6 @@
 //! What a Service asks for, and whether it asks us.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::pools::Pool;
@@ -26,11 +26,6 @@ const SHARING_PERMIT_DIFFERENT_PODS: Annotation = Annotation(
     "io.cilium/lb-ipam-sharing-permit-different-pods",
 );
 
-/// Labels by which a pool selects Services beside their own. They hide labels of these names, so that nobody can pass
-/// for another namespace.
-const NAMESPACE_LABEL: &str = "io.kubernetes.service.namespace";
-const NAME_LABEL: &str = "io.kubernetes.service.name";
-
 impl Annotation {
     fn of<'a>(&self, facts: &'a ServiceFacts) -> Option<&'a str> {
         let Self(name, older) = self;
@@ -48,8 +43,6 @@ pub(super) struct Service<'a> {
     pub(super) role: Role,
     pub(super) request: Request,
     pub(super) terms: Terms<'a>,
-    /// Its labels for the selectors of pools: those that a selector names.
-    pub(super) labels: BTreeMap<String, String>,
     /// Its addresses, in the order of its status: first those it keeps, then new ones.
     pub(super) ingress: Vec<IpAddr>,
     held: Held,
@@ -83,14 +76,13 @@ pub(super) enum Request {
 }
 
 impl<'a> Service<'a> {
-    /// A Service, unless it is none of our business. `selecting` are the labels that selectors of pools name. While there is no pool, those that we never dealt with are not:
+    /// A Service, unless it is none of our business. While there is no pool, those that we never dealt with are not:
     /// somebody else may serve them.
     pub(super) fn of(
         name: &'a NamespacedName,
         facts: &'a ServiceFacts,
         settings: &Settings,
         pools: &[Pool<'_>],
-        selecting: &BTreeSet<&str>,
     ) -> Option<Self> {
         let is_known = facts
             .conditions
@@ -111,7 +103,6 @@ impl<'a> Service<'a> {
             role,
             request: Request::of(facts, settings),
             terms: terms(name, facts),
-            labels: labels(name, facts, selecting),
             ingress: Vec::new(),
             held: Held::default(),
         })
@@ -165,22 +156,6 @@ impl<'a> Service<'a> {
         }
         lost
     }
-}
-
-fn labels(
-    name: &NamespacedName,
-    facts: &ServiceFacts,
-    selecting: &BTreeSet<&str>,
-) -> BTreeMap<String, String> {
-    let value = |key: &str| match key {
-        NAMESPACE_LABEL => Some(&name.namespace),
-        NAME_LABEL => Some(&name.name),
-        key => facts.labels.get(key),
-    };
-    let labels = selecting
-        .iter()
-        .filter_map(|key| Some(((*key).to_owned(), value(key)?.clone())));
-    labels.collect()
 }
 
 fn is_ours(facts: &ServiceFacts, settings: &Settings) -> bool {

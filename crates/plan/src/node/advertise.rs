@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::advertisement::{self, Advertisement, AdvertisementType};
+use api::advertisement::{self, AdvertisementType};
 use api::family::Afi;
 use api::peer_config::PeerConfigSpec;
 use ipnet::IpNet;
@@ -21,7 +21,8 @@ pub(super) fn plan(
     reject: &mut impl FnMut(Reason),
 ) -> BTreeMap<IpNet, Attributes> {
     let mut announce: BTreeMap<IpNet, Attributes> = BTreeMap::new();
-    let mut unsupported = BTreeSet::new();
+    // Entries are looked at once for each family, and told once.
+    let mut faults = BTreeSet::new();
     for wanted in spec.effective_families() {
         let family = match wanted.afi {
             Afi::Ipv4 => IpFamily::Ipv4,
@@ -53,8 +54,14 @@ pub(super) fn plan(
             if !selector.matches(advertisement.metadata.labels.as_ref().unwrap_or(&empty)) {
                 continue;
             }
-            for entry in &advertisement.spec.advertisements {
-                let prefixes = prefixes(context, entry, &mut unsupported);
+            for (index, entry) in advertisement.spec.advertisements.iter().enumerate() {
+                let prefixes = match prefixes(context, name, index, entry.advertisement_type) {
+                    Ok(prefixes) => prefixes,
+                    Err(reason) => {
+                        faults.insert(reason);
+                        continue;
+                    }
+                };
                 let mut prefixes = prefixes
                     .iter()
                     .filter(|prefix| family.contains(prefix))
@@ -69,31 +76,37 @@ pub(super) fn plan(
             }
         }
     }
-    unsupported
-        .into_iter()
-        .for_each(|feature| reject(Reason::Unsupported(feature)));
+    faults.into_iter().for_each(reject);
     announce
 }
 
-/// The prefixes of this node that an advertisement entry names.
+/// The prefixes of this node that an entry names.
 fn prefixes<'a>(
     context: &Context<'a>,
-    entry: &Advertisement,
-    unsupported: &mut BTreeSet<Unsupported>,
-) -> &'a [IpNet] {
-    let missing = match entry.advertisement_type {
+    advertisement: &'a String,
+    index: usize,
+    kind: AdvertisementType,
+) -> Result<&'a [IpNet], Reason> {
+    match kind {
         AdvertisementType::PodCidr => {
-            return context
-                .node()
-                .map(|node| node.pod_cidrs.as_slice())
-                .unwrap_or_default();
+            let node = context.node();
+            Ok(node.map_or(&[], |node| node.pod_cidrs.as_slice()))
         }
-        AdvertisementType::Service => Unsupported::ServiceAdvertisement,
-        AdvertisementType::Interface => Unsupported::InterfaceAdvertisement,
-        AdvertisementType::CiliumPodIpPool => Unsupported::PodIpPoolAdvertisement,
-    };
-    unsupported.insert(missing);
-    &[]
+        AdvertisementType::Service => match context.services.get(&(advertisement, index)) {
+            None => Ok(&[]),
+            Some(Ok(prefixes)) => Ok(prefixes),
+            Some(Err(problem)) => Err(Reason::AdvertisementSelectorInvalid {
+                advertisement: advertisement.clone(),
+                problem: problem.to_string(),
+            }),
+        },
+        AdvertisementType::Interface => {
+            Err(Reason::Unsupported(Unsupported::InterfaceAdvertisement))
+        }
+        AdvertisementType::CiliumPodIpPool => {
+            Err(Reason::Unsupported(Unsupported::PodIpPoolAdvertisement))
+        }
+    }
 }
 
 /// The attributes of one entry; a value that cannot be is left out and named.

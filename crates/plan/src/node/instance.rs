@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use api::node_config::Instance;
 
+use super::services::ServicePrefixes;
 use super::{InstancePlan, Observed, RouterIdMode, Settings, peer};
 use crate::rejected::{Reason, Rejected};
 use crate::snapshot::{NodeFacts, Snapshot};
@@ -15,6 +16,7 @@ pub(super) struct Context<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) settings: &'a Settings,
     pub(super) observed: &'a Observed,
+    pub(super) services: &'a ServicePrefixes<'a>,
 }
 
 impl<'a> Context<'a> {

@@ -4,6 +4,7 @@ mod advertise;
 mod instance;
 pub mod observed;
 mod peer;
+mod services;
 pub mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,19 @@ pub struct Settings {
     pub node: String,
     /// Where a router ID comes from that the NodeConfig does not give.
     pub router_id: RouterIdMode,
+    /// What is announced of a Service that has no endpoint at all.
+    pub without_endpoints: WithoutEndpoints,
+}
+
+/// Value of `enable-no-service-endpoints-routable`: whether the addresses of a Service with traffic policy Cluster are
+/// announced while it has no ready endpoint on any node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WithoutEndpoints {
+    /// They are.
+    #[default]
+    Announce,
+    /// They are not.
+    Withhold,
 }
 
 /// Value of `bgp-router-id-allocation-mode`, as the agent reads it.
@@ -143,11 +157,13 @@ pub fn plan(snapshot: &Snapshot, settings: &Settings, observed: &Observed) -> No
         ..NodePlan::default()
     };
     let mut ports = BTreeSet::new();
+    let services = services::prefixes(snapshot, settings);
     for wanted in &config.spec.bgp_instances {
         let context = instance::Context {
             snapshot,
             settings,
             observed,
+            services: &services,
         };
         match instance::plan(&context, wanted, &mut ports) {
             Ok((instance, rejected)) => {

@@ -203,30 +203,29 @@ fn a_service_is_ours_by_its_type_and_class() {
 }
 
 #[test]
-fn labels_are_those_that_selectors_name_and_namespace_and_name_cannot_be_forged() {
+fn namespace_and_name_are_labels_that_cannot_be_forged() {
     let name = NamespacedName {
         namespace: "real".to_owned(),
         name: "web".to_owned(),
     };
-    let owned = |labels: &[(&str, &str)]| -> BTreeMap<String, String> {
-        let labels = labels.iter();
-        labels
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect()
-    };
+    let labels = [
+        ("io.kubernetes.service.namespace", "forged"),
+        ("io.kubernetes.service.name", "x"),
+        ("app", "a"),
+    ];
     let facts = ServiceFacts {
-        labels: owned(&[
-            (NAMESPACE_LABEL, "forged"),
-            (NAME_LABEL, "x"),
-            ("app", "a"),
-            ("tier", "b"),
-        ]),
+        labels: labels
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
         ..ServiceFacts::default()
     };
-    let selecting = [NAMESPACE_LABEL, NAME_LABEL, "app", "absent"].into();
-    assert_eq!(
-        labels(&name, &facts, &selecting),
-        owned(&[(NAMESPACE_LABEL, "real"), (NAME_LABEL, "web"), ("app", "a")])
-    );
-    assert!(labels(&name, &facts, &BTreeSet::new()).is_empty());
+    let rows = [
+        ("io.kubernetes.service.namespace", Some("real")),
+        ("io.kubernetes.service.name", Some("web")),
+        ("app", Some("a")),
+        ("absent", None),
+    ];
+    for (key, value) in rows {
+        assert_eq!(facts.label(&name, key), value, "{key}");
+    }
 }

@@ -1,0 +1,123 @@
+//! The published tutorial from `lb.yaml` on: the Service becomes a LoadBalancer, is given the lowest address of the
+//! pool, and the router balances over the nodes that may be asked: with policy Local those with a ready pod, with
+//! policy Cluster all.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use api::CiliumLoadBalancerIPPool;
+use lab::wait;
+use scenarios::peering::{self, node_addresses};
+use scenarios::{Failure, Lab, claim, manifests};
+
+/// The lowest address of the published pool that is not reserved.
+const ADDRESS: &str = "172.16.1.1";
+/// From a change to the router's kernel.
+const SOON: Duration = Duration::from_secs(1);
+
+pub(crate) fn is_given_an_address_and_announced(lab: &mut Lab) -> Result<(), Failure> {
+    lab.workload()?;
+    peering::as_published(lab)?;
+    lab.cluster.apply(manifests::LB)?;
+    await_available(lab, "254")?;
+
+    patch(lab, r#"{"spec":{"type":"LoadBalancer"}}"#)?;
+    let all = sorted(node_addresses(lab));
+    await_routes(lab, &all)?;
+    let given = lab.cluster.kubectl([
+        "get",
+        "service",
+        "webpod",
+        "-o=jsonpath={.status.loadBalancer.ingress[*].ip}",
+    ])?;
+    claim(given == ADDRESS, || {
+        format!("webpod has the address {ADDRESS}, not {given:?}")
+    })?;
+    await_available(lab, "253")?;
+
+    patch(lab, r#"{"spec":{"externalTrafficPolicy":"Local"}}"#)?;
+    scale(lab, 2)?;
+    await_routes(lab, &nodes_with_pods(lab)?)?;
+    patch(lab, r#"{"spec":{"externalTrafficPolicy":"Cluster"}}"#)?;
+    await_routes(lab, &all)?;
+    patch(lab, r#"{"spec":{"externalTrafficPolicy":"Local"}}"#)?;
+    await_routes(lab, &nodes_with_pods(lab)?)?;
+    scale(lab, 3)?;
+    await_routes(lab, &all)?;
+
+    patch(lab, r#"{"spec":{"type":"ClusterIP"}}"#)?;
+    let router = lab.router()?;
+    peering::await_no_kernel_route(
+        router,
+        format!("{ADDRESS}/32").parse().expect("a prefix"),
+        SOON,
+    )?;
+    await_available(lab, "254")
+}
+
+fn patch(lab: &Lab, patch: &str) -> Result<(), Failure> {
+    lab.cluster
+        .kubectl(["patch", "service", "webpod", "--patch", patch])?;
+    Ok(())
+}
+
+/// Returns when that many pods are ready and the others are gone or going.
+fn scale(lab: &Lab, replicas: usize) -> Result<(), Failure> {
+    let replicas = format!("--replicas={replicas}");
+    lab.cluster
+        .kubectl(["scale", "deployment/webpod", &replicas])?;
+    lab.cluster
+        .kubectl(["rollout", "status", "deployment/webpod", "--timeout=60s"])?;
+    Ok(())
+}
+
+fn sorted(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    addresses.sort_unstable();
+    addresses
+}
+
+/// Addresses of the nodes that have a ready pod of the Service, by its EndpointSlices.
+fn nodes_with_pods(lab: &Lab) -> Result<Vec<IpAddr>, Failure> {
+    let slices: Vec<serde_json::Value> = lab.list(&[
+        "endpointslices",
+        "--selector",
+        "kubernetes.io/service-name=webpod",
+    ])?;
+    let endpoints = slices
+        .iter()
+        .flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
+    let ready: BTreeSet<&str> = endpoints
+        .filter(|endpoint| endpoint["conditions"]["ready"] == true)
+        .filter_map(|endpoint| endpoint["nodeName"].as_str())
+        .collect();
+    let nodes = lab.cluster.topology().nodes.iter();
+    let nodes = nodes.filter(|node| ready.contains(node.name.as_str()));
+    Ok(sorted(nodes.map(peering::address).collect()))
+}
+
+fn await_routes(lab: &Lab, vias: &[IpAddr]) -> Result<(), Failure> {
+    let prefix = format!("{ADDRESS}/32").parse().expect("a prefix");
+    peering::await_next_hops(lab.router()?, prefix, vias, SOON)
+}
+
+/// What `kubectl get ippools` shows under "IPs Available".
+fn await_available(lab: &Lab, count: &str) -> Result<(), Failure> {
+    let awaited = format!("the pool has {count} addresses available");
+    wait::try_until(Duration::from_secs(2), &awaited, || {
+        let pool: CiliumLoadBalancerIPPool = match lab.get(&["ippool", "cilium-pool"]) {
+            Ok(pool) => pool,
+            Err(Failure::Lab(error)) => return Err(error),
+            Err(_) => return Ok(None),
+        };
+        let conditions = pool
+            .status
+            .map(|status| status.conditions)
+            .unwrap_or_default();
+        let is_so = |condition: &api::condition::Condition| {
+            condition.type_ == "cilium.io/IPsAvailable" && condition.message == count
+        };
+        Ok(conditions.iter().any(is_so).then_some(()))
+    })?;
+    Ok(())
+}
