@@ -4,10 +4,11 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::CiliumLoadBalancerIPPool;
 use lab::wait;
+use scenarios::lab::PATIENCE;
 use scenarios::peering::{self, node_addresses};
 use scenarios::{Failure, Lab, claim, manifests};
 
@@ -37,14 +38,14 @@ pub(crate) fn is_given_an_address_and_announced(lab: &mut Lab) -> Result<(), Fai
     await_available(lab, "253")?;
 
     patch(lab, r#"{"spec":{"externalTrafficPolicy":"Local"}}"#)?;
-    scale(lab, 2)?;
-    await_routes(lab, &nodes_with_pods(lab)?)?;
+    let two = scale(lab, 2)?;
+    await_routes(lab, &two)?;
     patch(lab, r#"{"spec":{"externalTrafficPolicy":"Cluster"}}"#)?;
     await_routes(lab, &all)?;
     patch(lab, r#"{"spec":{"externalTrafficPolicy":"Local"}}"#)?;
-    await_routes(lab, &nodes_with_pods(lab)?)?;
-    scale(lab, 3)?;
-    await_routes(lab, &all)?;
+    await_routes(lab, &two)?;
+    let three = scale(lab, 3)?;
+    await_routes(lab, &three)?;
 
     patch(lab, r#"{"spec":{"type":"ClusterIP"}}"#)?;
     let router = lab.router()?;
@@ -62,14 +63,21 @@ fn patch(lab: &Lab, patch: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns when that many pods are ready and the others are gone or going.
-fn scale(lab: &Lab, replicas: usize) -> Result<(), Failure> {
-    let replicas = format!("--replicas={replicas}");
+/// Returns the addresses of the nodes with a ready pod when that many have one.
+fn scale(lab: &Lab, count: usize) -> Result<Vec<IpAddr>, Failure> {
+    let replicas = format!("--replicas={count}");
     lab.cluster
         .kubectl(["scale", "deployment/webpod", &replicas])?;
-    lab.cluster
-        .kubectl(["rollout", "status", "deployment/webpod", "--timeout=60s"])?;
-    Ok(())
+    let start = Instant::now();
+    loop {
+        let nodes = nodes_with_pods(lab)?;
+        if nodes.len() == count {
+            return Ok(nodes);
+        }
+        claim(start.elapsed() < PATIENCE, || {
+            format!("{count} pods of webpod are ready, not on {nodes:?}")
+        })?;
+    }
 }
 
 fn sorted(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
