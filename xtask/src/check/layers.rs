@@ -57,6 +57,11 @@ const LAWS: &[Law] = &[
         cannot_reach: IMPURE,
     },
     Law {
+        name: "fib",
+        may_use: &[],
+        cannot_reach: &["tokio", "hyper", "kube-client", "kube-runtime", "tracing"],
+    },
+    Law {
         name: "agent",
         may_use: &["api", "plan", "cluster", "bgp"],
         cannot_reach: &["lab"],

@@ -1,0 +1,122 @@
+//! Taking away what is ours, and nothing else.
+
+use std::collections::BTreeSet;
+
+use crate::backlog::Backlog;
+use crate::difference::RouteOp;
+use crate::error::Error;
+use crate::kernel::{Fact, Nexthop, Via};
+use crate::route::Identity;
+use crate::socket::{Outcome, Question, Requests};
+
+/// What [`cleanup()`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Cleaned {
+    /// Routes removed.
+    pub routes: usize,
+    /// Nexthop objects removed.
+    pub nexthops: usize,
+    /// Nexthop objects of ours left because somebody else's route leads to them and would go with them.
+    pub kept: usize,
+}
+
+/// Removes the routes of an identity and its nexthop objects from the network namespace of this thread. Nobody must be putting them
+/// back meanwhile. Doing it twice does no harm.
+///
+/// # Errors
+/// [`Error::Table`] and [`Error::Protocol`] for an identity that cannot be owned, [`Error::NotPermitted`] without `CAP_NET_ADMIN`, and
+/// whatever keeps the kernel from answering.
+pub fn cleanup(identity: Identity) -> Result<Cleaned, Error> {
+    let identity = identity.check()?;
+    let mut requests = Requests::open()?;
+    requests.probe(&identity)?;
+    let routes = remove_routes(&mut requests, &identity)?;
+    let (nexthops, kept) = remove_nexthops(&mut requests, &identity)?;
+    Ok(Cleaned {
+        routes,
+        nexthops,
+        kept,
+    })
+}
+
+fn remove_routes(requests: &mut Requests, identity: &Identity) -> Result<usize, Error> {
+    let mut ours = Backlog::default();
+    for question in Question::routes(Some(identity.table), Some(identity.protocol)) {
+        requests.ask(question, |fact| {
+            if let Fact::Route(route) = fact
+                && route.table == identity.table
+                && route.protocol == identity.protocol
+                && route.metric == identity.metric_for(route.prefix)
+                && !route.narrowed
+            {
+                ours.push(route.prefix);
+            }
+        })?;
+    }
+    let ops = std::iter::from_fn(|| ours.pop()).map(|prefix| RouteOp::Delete { prefix });
+    let ops: Vec<RouteOp> = ops.collect();
+    write(requests, identity, &ops)
+}
+
+/// Groups first, then hops.
+fn remove_nexthops(requests: &mut Requests, identity: &Identity) -> Result<(usize, usize), Error> {
+    let ids = identity.nexthop_ids();
+    let mut groups = Vec::new();
+    let mut singles = BTreeSet::new();
+    let mut used = BTreeSet::new();
+    let asked = requests.ask(Question::Nexthops, |fact| {
+        let Fact::Nexthop {
+            id,
+            protocol,
+            nexthop,
+        } = fact
+        else {
+            return;
+        };
+        let ours = ids.contains(&id) && protocol == identity.protocol;
+        match nexthop {
+            Nexthop::Group(members) if ours => groups.push((id, members)),
+            Nexthop::Group(members) => used.extend(members.iter().copied()),
+            Nexthop::Hop(_) | Nexthop::Other if ours => {
+                singles.insert(id);
+            }
+            Nexthop::Hop(_) | Nexthop::Other => {}
+        }
+    });
+    match asked {
+        // A kernel without nexthop objects has none of ours.
+        Err(Error::Refused(_)) => return Ok((0, 0)),
+        asked => asked?,
+    }
+    for question in Question::routes(None, None) {
+        requests.ask(question, |fact| {
+            if let Fact::Route(route) = fact
+                && let Via::Object(id) = route.via
+            {
+                used.insert(id);
+            }
+        })?;
+    }
+    let (kept_groups, groups): (Vec<_>, Vec<_>) =
+        groups.into_iter().partition(|(id, _)| used.contains(id));
+    for (_, members) in &kept_groups {
+        used.extend(members.iter().copied());
+    }
+    let before = singles.len();
+    singles.retain(|id| !used.contains(id));
+    let kept = kept_groups.len() + before - singles.len();
+    let groups = groups.into_iter().map(|(id, _)| id);
+    let ops = groups
+        .chain(singles)
+        .map(|id| RouteOp::DeleteNexthop { id });
+    let ops: Vec<RouteOp> = ops.collect();
+    Ok((write(requests, identity, &ops)?, kept))
+}
+
+/// How many steps were done. What is gone already does not count.
+fn write(requests: &mut Requests, identity: &Identity, ops: &[RouteOp]) -> Result<usize, Error> {
+    match requests.write(identity, ops)? {
+        Outcome::Written(failures) => Ok(ops.len() - failures.len()),
+        Outcome::Lost => Err(Error::Interrupted),
+    }
+}

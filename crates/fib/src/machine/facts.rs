@@ -1,0 +1,338 @@
+//! What the kernel says: by itself, and when it is read as a whole.
+
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+
+use super::{AUDIT, Machine, READ_PAUSE};
+use crate::backoff::First;
+use crate::kernel::{Carried, Fact, KernelRoute, Nexthop, Via};
+use crate::links::{Connected, LinkChange};
+use crate::route::{Form, Identity, Withheld};
+
+impl Machine {
+    /// Takes in what the kernel says by itself. What we wrote it need not say; it does no harm.
+    pub(crate) fn fact(&mut self, fact: Fact, now: Instant) {
+        match fact {
+            Fact::Link { index, state } => {
+                let change = self.links.link(index, state);
+                self.link_changed(index, change);
+            }
+            Fact::LinkGone { index } => {
+                let change = self.links.link_gone(index);
+                self.link_changed(index, change);
+            }
+            Fact::Nexthop {
+                id,
+                protocol,
+                nexthop,
+            } => self.nexthop_said(id, protocol, nexthop, now),
+            Fact::NexthopGone { id } => {
+                self.objects.give_back(id);
+                if self.objects.get(id).is_some() {
+                    self.counters.disturbed += 1;
+                    self.lost(id, Some(now));
+                }
+            }
+            Fact::Route(route) => self.route_said(&route, now),
+            Fact::RouteGone(route) => self.route_gone(&route, now),
+        }
+    }
+
+    /// Some of what the kernel said was lost: nothing is certain any more.
+    pub(crate) fn overrun(&mut self, now: Instant) {
+        self.reading.uncertain = true;
+        self.request_read(now);
+    }
+
+    fn link_changed(&mut self, index: u32, change: LinkChange) {
+        match change {
+            LinkChange::Unchanged => {}
+            LinkChange::Usable | LinkChange::StillUnusable => self.ways_changed(),
+            LinkChange::Lost => {
+                for id in self.objects.on(index) {
+                    self.lost(id, None);
+                    // It should be gone already. If it is not, it must go, as it is no longer in the picture.
+                    self.doomed.push(id);
+                }
+                self.doubt(index);
+                self.ways_changed();
+            }
+        }
+    }
+
+    /// The kernel may have dropped inline routes over this interface.
+    fn doubt(&mut self, interface: u32) {
+        self.inlines.doubt(interface);
+        if self.form == Form::Inline {
+            self.wish.unsettle_sets();
+        }
+    }
+
+    /// Gateways may be elsewhere, or within reach again.
+    fn ways_changed(&mut self) {
+        self.forgive_refusals();
+        self.wish.unsettle_hops();
+    }
+
+    fn nexthop_said(&mut self, id: u32, protocol: u8, nexthop: Nexthop, now: Instant) {
+        if !self.objects.is_ours(id) {
+            return;
+        }
+        let known = self.objects.get(id);
+        if protocol != self.identity.protocol {
+            if known.is_some() {
+                self.lost(id, Some(now));
+            }
+            self.objects.take(id);
+        } else if known == Some(&nexthop) {
+            // As it should be.
+        } else if known.is_some() {
+            self.counters.disturbed += 1;
+            self.objects.change(id, nexthop);
+            if let Some(owner) = self.objects.owner(id) {
+                self.wish.unsettle(owner);
+            }
+        } else if self.objects.knows(id) {
+            // Routes still have to be looked at that led to its predecessor; they must not find this one.
+            self.doomed.push(id);
+        } else {
+            self.objects.put(id, nexthop, None);
+            self.untidy = true;
+        }
+    }
+
+    /// An object is gone; with `by_somebody`, since when somebody else removed it.
+    pub(super) fn lost(&mut self, id: u32, by_somebody: Option<Instant>) {
+        let loss = self.objects.vanish(id);
+        self.untidy = true;
+        self.doomed.extend(loss.groups);
+        for owner in loss.bereft {
+            if let Some(slot) = self.wish.slot_mut(owner) {
+                slot.object = None;
+            }
+            self.wish.unsettle(owner);
+            if let Some(now) = by_somebody {
+                self.strike_slot(owner, Withheld::Contested, First::AtOnce, now);
+            }
+        }
+        for owner in loss.shrunk {
+            self.wish.unsettle(owner);
+        }
+    }
+
+    fn route_said(&mut self, route: &KernelRoute, now: Instant) {
+        if let Some(connected) = self.connected(route)
+            && self.links.connect(connected)
+        {
+            self.ways_changed();
+        }
+        if !self.is_in_our_place(route) {
+            return;
+        }
+        let prefix = route.prefix;
+        if route.protocol != self.identity.protocol {
+            self.foreign.insert(prefix, route.protocol);
+            if route.replaced {
+                // Ours, if there was one.
+                self.forget_carried(prefix);
+            }
+            return;
+        }
+        let carried = self.carried(&route.via);
+        let row = *self.rows.entry(prefix);
+        if row.carried == carried {
+            return;
+        }
+        self.counters.disturbed += 1;
+        self.rows.entry(prefix).leftover |= !self.complete && row.wish.is_none();
+        self.carry(prefix, carried);
+        self.strike_row(prefix, Withheld::Contested, First::AtOnce, now);
+    }
+
+    fn forget_carried(&mut self, prefix: IpNet) {
+        if self.rows.get(prefix).is_some() {
+            self.carry(prefix, Carried::Nothing);
+            self.enqueue(prefix);
+        }
+    }
+
+    fn route_gone(&mut self, route: &KernelRoute, now: Instant) {
+        if let Some(connected) = self.connected(route)
+            && self.links.disconnect(connected)
+        {
+            // With the last address of an interface the kernel drops its IPv4 routes.
+            self.doubt(connected.interface);
+            self.ways_changed();
+        }
+        if !self.is_in_our_place(route) {
+            return;
+        }
+        let prefix = route.prefix;
+        if route.protocol != self.identity.protocol {
+            self.foreign.remove(prefix);
+            self.forgive(prefix);
+            self.enqueue(prefix);
+            return;
+        }
+        let Some(row) = self.rows.get(prefix).copied() else {
+            return;
+        };
+        let carried = self.carried(&route.via);
+        match row.carried {
+            Carried::Nothing => {}
+            Carried::Object(id) if self.objects.get(id).is_none() => self.forget_carried(prefix),
+            Carried::Inline(number) if self.inlines.is_doubtful(number) => {
+                self.forget_carried(prefix);
+            }
+            // Old news: it leads to an object that has been made since.
+            Carried::Object(_) if row.carried != carried => {}
+            Carried::Object(_) | Carried::Inline(_) | Carried::Strange => {
+                self.counters.disturbed += 1;
+                // Of an IPv6 route with several next hops, one may have gone.
+                let rest = if row.carried == carried {
+                    Carried::Nothing
+                } else {
+                    Carried::Strange
+                };
+                self.carry(prefix, rest);
+                self.strike_row(prefix, Withheld::Contested, First::AtOnce, now);
+            }
+        }
+    }
+
+    /// The connected route that this is.
+    fn connected(&self, route: &KernelRoute) -> Option<Connected> {
+        let here = route.table == Identity::MAIN || route.table == self.identity.table;
+        match route.via {
+            Via::OnLink(interface) if here && !route.narrowed => Some(Connected {
+                prefix: route.prefix,
+                metric: route.metric,
+                interface,
+                table: route.table,
+            }),
+            Via::OnLink(_) | Via::Object(_) | Via::Hops(_) | Via::Other => None,
+        }
+    }
+
+    /// Whether it stands where a route of ours to the same prefix would.
+    fn is_in_our_place(&self, route: &KernelRoute) -> bool {
+        route.table == self.identity.table
+            && !route.narrowed
+            && route.metric == self.identity.metric_for(route.prefix)
+    }
+
+    fn carried(&mut self, via: &Via) -> Carried {
+        match via {
+            Via::Object(id) if self.objects.get(*id).is_some() => Carried::Object(*id),
+            Via::Hops(hops) => Carried::Inline(self.inlines.number(hops.clone())),
+            Via::Object(_) | Via::OnLink(_) | Via::Other => Carried::Strange,
+        }
+    }
+
+    /// The kernel is going to be read: links and nexthop objects first, then routes.
+    pub(crate) fn begin_read(&mut self) {
+        self.links_before = std::mem::take(&mut self.links);
+        self.foreign.clear();
+        self.objects.begin_read();
+        for (_, row) in self.rows.iter_mut() {
+            row.seen = false;
+        }
+    }
+
+    /// Takes in what the kernel answers.
+    pub(crate) fn learn(&mut self, fact: Fact) {
+        match fact {
+            Fact::Link { index, state } => {
+                self.links.link(index, state);
+            }
+            Fact::Nexthop {
+                id,
+                protocol,
+                nexthop,
+            } if self.objects.is_ours(id) => self.learn_nexthop(id, protocol, nexthop),
+            Fact::Route(route) => self.learn_route(&route),
+            Fact::Nexthop { .. }
+            | Fact::LinkGone { .. }
+            | Fact::NexthopGone { .. }
+            | Fact::RouteGone(_) => {}
+        }
+    }
+
+    fn learn_nexthop(&mut self, id: u32, protocol: u8, nexthop: Nexthop) {
+        if protocol != self.identity.protocol {
+            self.objects.take(id);
+        } else if self.objects.get(id).is_none() {
+            self.objects.put(id, nexthop, None);
+        } else {
+            self.objects.change(id, nexthop);
+            self.objects.see(id);
+        }
+    }
+
+    fn learn_route(&mut self, route: &KernelRoute) {
+        if let Some(connected) = self.connected(route) {
+            self.links.connect(connected);
+        }
+        if !self.is_in_our_place(route) {
+            return;
+        }
+        let prefix = route.prefix;
+        if route.protocol != self.identity.protocol {
+            self.foreign.insert(prefix, route.protocol);
+            return;
+        }
+        let carried = self.carried(&route.via);
+        let (first, complete) = (!self.reading.ready, self.complete);
+        let row = self.rows.entry(prefix);
+        row.seen = true;
+        row.leftover |= !complete && (first || row.wish.is_none());
+        if row.carried != carried {
+            self.carry(prefix, carried);
+            self.enqueue(prefix);
+            self.counters.disturbed += u64::from(!first);
+        }
+    }
+
+    /// The kernel has been read; it took so long.
+    pub(crate) fn end_read(&mut self, took: Duration, now: Instant) {
+        for id in self.objects.unseen() {
+            self.counters.disturbed += 1;
+            self.lost(id, None);
+        }
+        let rows = self.rows.iter();
+        let unseen = rows.filter(|(_, row)| row.carried != Carried::Nothing && !row.seen);
+        let unseen: Vec<IpNet> = unseen.map(|(prefix, _)| prefix).collect();
+        for prefix in unseen {
+            self.counters.disturbed += 1;
+            self.forget_carried(prefix);
+        }
+        self.enqueue_unwritten();
+        if self.links != self.links_before {
+            self.forgive_refusals();
+        }
+        self.wish.unsettle_hops();
+        self.wish.unsettle_sets();
+        self.untidy = true;
+        self.counters.reads += 1;
+        self.reading.ready = true;
+        self.reading.due = now + AUDIT;
+        self.reading.earliest = now + READ_PAUSE + took * 2;
+        self.reading.uncertain = false;
+    }
+
+    /// What was withheld for another one's route may come now.
+    fn enqueue_unwritten(&mut self) {
+        for (prefix, row) in self.rows.iter_mut() {
+            if row.wish.is_some() && row.carried == Carried::Nothing && !row.queued {
+                row.queued = true;
+                self.backlog.push(prefix);
+            }
+        }
+    }
+
+    /// The kernel could not be read; again in a while.
+    pub(crate) fn read_failed(&mut self, now: Instant) {
+        self.reading.due = now + READ_PAUSE;
+    }
+}
