@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: from nothing to a router that reaches pods, told as it happens.
 
-use crate::command::section;
+use crate::command::{self, section};
 use crate::error::Error;
 use crate::lab::{self, announce, indented, published, show};
 use crate::workspace::Workspace;
@@ -39,7 +39,7 @@ pub(crate) fn run(workspace: &Workspace, keep: bool) -> Result<(), Error> {
         drop(cluster);
         section("taken down; `cargo xtask demo --keep` leaves it standing");
     }
-    println!("  {} in all", crate::command::seconds(start.elapsed()));
+    println!("  {} in all", command::seconds(start.elapsed()));
     Ok(())
 }
 
@@ -80,7 +80,7 @@ fn announce_routes(workspace: &Workspace, cluster: &Cluster) -> Result<(), Error
         .arg("-f")
         .arg(published(workspace, "bgp.yaml"));
     let start = Instant::now();
-    let said = crate::command::output(&mut apply)?;
+    let said = command::output(&mut apply)?;
     println!("{}\n", indented(&said));
     let wanted = cluster.topology().nodes.len();
     let router = cluster.router(ROUTER)?;
@@ -159,6 +159,11 @@ fn what_everybody_says(cluster: &Cluster) -> Result<(), Error> {
         "ip route show proto bgp",
     )?;
     section("what Kubernetes says");
+    // Agents report a change within a second; the routes above are faster.
+    let mut reported = cluster.control_plane().kubectl_command();
+    reported.args(["wait", "ciliumbgpnodeconfigs", "--all", "--timeout=10s"]);
+    reported.arg("--for=jsonpath={.status.bgpInstances[0].peers[0].peeringState}=established");
+    command::output(&mut reported)?;
     for resource in ["ciliumbgpclusterconfigs", "ciliumbgpnodeconfigs"] {
         let mut get = cluster.control_plane().kubectl_command();
         show(
@@ -195,7 +200,7 @@ fn reach_pods(cluster: &Cluster) -> Result<(), Error> {
 }
 
 fn ping(from: &::lab::machine::Machine, to: &str) -> Result<String, Error> {
-    crate::command::output(from.command("ping").args(["-c", "1", "-W", "1", to]))
+    command::output(from.command("ping").args(["-c", "1", "-W", "1", to]))
 }
 
 /// Node and address of each pod of the published workload.
