@@ -1,4 +1,5 @@
-//! Interfaces and connected routes: which interface a gateway is on, and whether it can be used.
+//! Interfaces, connected routes and the routes of others to gateways further away: by which neighbour on which interface a next hop
+//! is reached, and whether it can be used.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,23 +11,33 @@ use ipnet::IpNet;
 use crate::kernel::{Hop, LinkState};
 use crate::route::{NextHop, Withheld};
 
-/// A route that says that whoever has an address of the prefix is on the interface.
+/// A route, not of ours, by which next hops are reached (RFC 4271 section 5.1.3: a next hop need not be a neighbour).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Connected {
+pub(crate) struct Reach {
     pub(crate) prefix: IpNet,
     pub(crate) metric: u32,
-    pub(crate) interface: u32,
     pub(crate) table: u32,
+    pub(crate) interface: u32,
+    /// The neighbour that passes it on; without one, whoever has an address of the prefix is on the interface.
+    pub(crate) gateway: Option<IpAddr>,
+}
+
+impl Reach {
+    /// Whether the kernel can have only one of both.
+    fn displaces(&self, other: &Self) -> bool {
+        let key = |reach: &Self| (reach.prefix, reach.metric, reach.table);
+        key(self) == key(other) && self != other
+    }
 }
 
 /// The interfaces of this network namespace.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Links {
     states: HashMap<u32, LinkState, FixedState>,
-    connected: BTreeMap<Connected, Presence>,
+    reaches: BTreeMap<Reach, Presence>,
 }
 
-/// Whether a connected route is there.
+/// Whether a route is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presence {
     There,
@@ -51,7 +62,7 @@ impl Links {
         let before = self.states.insert(index, state).unwrap_or(LinkState::Down);
         if state == LinkState::Down {
             // Of IPv4 routes the kernel says nothing when they go with their interface; it does when they come back.
-            let routes = self.connected.iter_mut();
+            let routes = self.reaches.iter_mut();
             routes
                 .filter(|(route, _)| route.interface == index)
                 .for_each(|(_, presence)| *presence = Presence::Remembered);
@@ -65,7 +76,7 @@ impl Links {
     }
 
     pub(crate) fn link_gone(&mut self, index: u32) -> LinkChange {
-        self.connected.retain(|route, _| route.interface != index);
+        self.reaches.retain(|route, _| route.interface != index);
         match self.states.remove(&index) {
             Some(LinkState::Usable) => LinkChange::Lost,
             Some(LinkState::Down | LinkState::NoCarrier) => LinkChange::StillUnusable,
@@ -73,16 +84,19 @@ impl Links {
         }
     }
 
-    /// Says whether this is news.
-    pub(crate) fn connect(&mut self, route: Connected) -> bool {
-        self.connected.insert(route, Presence::There) != Some(Presence::There)
+    /// The route is there, in the place of another if `replaced`. Says whether this is news.
+    pub(crate) fn reach(&mut self, route: Reach, replaced: bool) -> bool {
+        if replaced {
+            self.reaches.retain(|other, _| !route.displaces(other));
+        }
+        self.reaches.insert(route, Presence::There) != Some(Presence::There)
     }
 
     /// Says whether this is news.
-    pub(crate) fn disconnect(&mut self, route: Connected) -> bool {
-        match self.connected.get(&route) {
+    pub(crate) fn reach_gone(&mut self, route: Reach) -> bool {
+        match self.reaches.get(&route) {
             Some(Presence::There) => {
-                self.connected.remove(&route);
+                self.reaches.remove(&route);
                 true
             }
             // It went with its interface.
@@ -90,14 +104,17 @@ impl Links {
         }
     }
 
-    /// The hop that a next hop means now. As in the kernel, the longest connected prefix decides, then the lowest metric; whether an
-    /// interface that was named has the gateway on it is left to the kernel to say.
+    /// The hop that a next hop means now. As in the kernel, the longest prefix decides, then the lowest metric; whether an interface that
+    /// was named has the gateway on it is left to the kernel to say.
     pub(crate) fn resolve(&self, next_hop: NextHop) -> Result<Hop, Withheld> {
         let NextHop { gateway, interface } = next_hop;
-        let interface = match interface {
-            Some(interface) => interface,
+        let hop = match interface {
+            Some(interface) => Hop { gateway, interface },
             None => match self.towards(gateway, Presence::There) {
-                Some(interface) => interface,
+                Some(reach) => Hop {
+                    gateway: reach.gateway.unwrap_or(gateway),
+                    interface: reach.interface,
+                },
                 None => {
                     let remembered = self.towards(gateway, Presence::Remembered);
                     return Err(
@@ -106,22 +123,22 @@ impl Links {
                 }
             },
         };
-        match self.states.get(&interface) {
-            Some(LinkState::Usable) => Ok(Hop { gateway, interface }),
+        match self.states.get(&hop.interface) {
+            Some(LinkState::Usable) => Ok(hop),
             Some(LinkState::Down | LinkState::NoCarrier) | None => Err(Withheld::LinkDown),
         }
     }
 
-    fn towards(&self, gateway: IpAddr, presence: Presence) -> Option<u32> {
+    fn towards(&self, gateway: IpAddr, presence: Presence) -> Option<&Reach> {
         let containing = self
-            .connected
+            .reaches
             .iter()
             .filter(|(route, is)| **is == presence && route.prefix.contains(&gateway));
         let closest = containing.min_by_key(|(route, _)| {
             let length = route.prefix.prefix_len();
             (u8::MAX - length, route.metric, route.interface)
         });
-        closest.map(|(route, _)| route.interface)
+        closest.map(|(route, _)| route)
     }
 }
 
@@ -143,14 +160,19 @@ mod tests {
             ("10.0.9.0/24", 0, 9),
             ("2001:db8::/64", 256, 2),
         ] {
-            links.connect(Connected {
-                prefix: prefix.parse().expect("a prefix"),
-                metric,
-                interface,
-                table: 254,
-            });
+            links.reach(reach(prefix, metric, interface, None), false);
         }
         links
+    }
+
+    fn reach(prefix: &str, metric: u32, interface: u32, gateway: Option<&str>) -> Reach {
+        Reach {
+            prefix: prefix.parse().expect("a prefix"),
+            metric,
+            table: 254,
+            interface,
+            gateway: gateway.map(|gateway| gateway.parse().expect("an address")),
+        }
     }
 
     #[test]
@@ -177,6 +199,27 @@ mod tests {
                 "{gateway} {interface:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_next_hop_further_away_is_reached_by_the_gateway_of_the_closest_route() {
+        let mut links = links();
+        let far: IpAddr = "10.7.0.1".parse().expect("an address");
+        let resolved = |links: &Links| links.resolve(far.into()).map(|hop| hop.gateway.to_string());
+        links.reach(reach("10.7.0.0/16", 0, 1, Some("10.0.0.1")), false);
+        assert_eq!(resolved(&links).as_deref(), Ok("10.0.0.1"));
+        let closer = reach("10.7.0.0/24", 0, 2, Some("10.0.0.129"));
+        links.reach(closer, false);
+        assert_eq!(resolved(&links).as_deref(), Ok("10.0.0.129"));
+        links.reach_gone(closer);
+        links.reach(reach("10.7.0.0/16", 0, 1, Some("10.0.0.2")), true);
+        assert_eq!(
+            resolved(&links).as_deref(),
+            Ok("10.0.0.2"),
+            "it replaced the first"
+        );
+        links.link(1, LinkState::Down);
+        assert_eq!(resolved(&links), Err(Withheld::LinkDown));
     }
 
     #[test]

@@ -84,8 +84,8 @@ impl Identity {
 pub struct NextHop {
     /// The router's address. IPv4 prefixes may have IPv6 gateways (RFC 8950), not the other way round.
     pub gateway: IpAddr,
-    /// The index of the interface. Without it, it is the interface of the connected route to the gateway, and follows it. A
-    /// link-local gateway needs it.
+    /// The index of the interface. Without it, the routes of others decide: the address may be further away than a neighbour, and its
+    /// neighbour and interface follow those routes. A link-local gateway needs it.
     pub interface: Option<u32>,
 }
 
@@ -163,8 +163,8 @@ pub enum Withheld {
     /// An IPv6 prefix cannot be reached by an IPv4 gateway.
     #[error("an IPv6 prefix cannot have an IPv4 gateway")]
     GatewayFamily,
-    /// No connected route leads to any of its gateways.
-    #[error("no connected route leads to its gateway")]
+    /// No connected route, and no route of others that were not learned by BGP, leads to any of its gateways; default routes do not count.
+    #[error("no route leads to its gateway")]
     GatewayUnreachable,
     /// The interfaces to its gateways are down, have no carrier, or do not exist.
     #[error("the interface to its gateway is down")]

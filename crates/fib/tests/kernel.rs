@@ -229,7 +229,7 @@ fn routes_go_and_come_with_their_link() {
 }
 
 #[test]
-fn a_gateway_that_is_not_connected_is_waited_for() {
+fn a_gateway_that_no_route_leads_to_is_waited_for() {
     for form in FORMS {
         let Some(place) = Place::make("gateway") else {
             return;
@@ -248,6 +248,34 @@ fn a_gateway_that_is_not_connected_is_waited_for() {
             report.installed == 0 && report.is_settled()
         });
         assert_eq!(place.routes_of(186), "");
+    }
+}
+
+#[test]
+fn a_gateway_further_away_is_reached_as_a_static_route_says() {
+    for form in FORMS {
+        let Some(place) = Place::make("further") else {
+            return;
+        };
+        let mut ours = place.start(OURS, form);
+        ours.say([set("192.0.2.0/24", &["10.9.0.1"]), Command::Complete]);
+        let report = ours.settled();
+        assert_eq!(
+            report.why("192.0.2.0/24".parse().unwrap()),
+            Some(Withheld::GatewayUnreachable)
+        );
+        place.ip("route add 10.9.0.0/24 via 10.0.1.2");
+        place.until(SECOND, "it is reached", || {
+            place.gateways("192.0.2.0/24") == ["10.0.1.2"]
+        });
+        place.ip("route replace 10.9.0.0/24 via 10.0.2.2");
+        place.until(SECOND, "it follows", || {
+            place.gateways("192.0.2.0/24") == ["10.0.2.2"]
+        });
+        place.ip("route del 10.9.0.0/24");
+        ours.until(SECOND, "it is gone", |report| {
+            report.installed == 0 && report.is_settled()
+        });
     }
 }
 

@@ -7,8 +7,11 @@ use ipnet::IpNet;
 use super::{AUDIT, Machine, READ_PAUSE};
 use crate::backoff::First;
 use crate::kernel::{Carried, Fact, KernelRoute, Nexthop, Via};
-use crate::links::{Connected, LinkChange};
+use crate::links::{LinkChange, Reach};
 use crate::route::{Form, Identity, Withheld};
+
+/// Protocol numbers under which daemons write what they learned by BGP (`linux/rtnetlink.h`): BIRD's, which has no other for it, and FRR's.
+const BGP_PROTOCOLS: [u8; 2] = [12, 186];
 
 impl Machine {
     /// Takes in what the kernel says by itself. What we wrote it need not say; it does no harm.
@@ -122,8 +125,8 @@ impl Machine {
     }
 
     fn route_said(&mut self, route: &KernelRoute, now: Instant) {
-        if let Some(connected) = self.connected(route)
-            && self.links.connect(connected)
+        if let Some(reach) = self.reach(route)
+            && self.links.reach(reach, route.replaced)
         {
             self.ways_changed();
         }
@@ -158,11 +161,11 @@ impl Machine {
     }
 
     fn route_gone(&mut self, route: &KernelRoute, now: Instant) {
-        if let Some(connected) = self.connected(route)
-            && self.links.disconnect(connected)
+        if let Some(reach) = self.reach(route)
+            && self.links.reach_gone(reach)
         {
             // With the last address of an interface the kernel drops its IPv4 routes.
-            self.doubt(connected.interface);
+            self.doubt(reach.interface);
             self.ways_changed();
         }
         if !self.is_in_our_place(route) {
@@ -201,17 +204,29 @@ impl Machine {
         }
     }
 
-    /// The connected route that this is.
-    fn connected(&self, route: &KernelRoute) -> Option<Connected> {
+    /// The way to next hops that this route is, if it is one. Routes learned by BGP are none, ours or others': a next hop that only they
+    /// reach could be reached by way of itself. Nor are default routes, by which everything would be reachable.
+    fn reach(&self, route: &KernelRoute) -> Option<Reach> {
         let here = route.table == Identity::MAIN || route.table == self.identity.table;
-        match route.via {
-            Via::OnLink(interface) if here && !route.narrowed => Some(Connected {
-                prefix: route.prefix,
-                metric: route.metric,
-                interface,
-                table: route.table,
-            }),
-            Via::OnLink(_) | Via::Object(_) | Via::Hops(_) | Via::Other => None,
+        let reach = |interface, gateway| Reach {
+            prefix: route.prefix,
+            metric: route.metric,
+            table: route.table,
+            interface,
+            gateway,
+        };
+        match &route.via {
+            _ if !here || route.narrowed => None,
+            Via::OnLink(interface) => Some(reach(*interface, None)),
+            Via::Hops(hops) => {
+                let leads = route.prefix.prefix_len() > 0
+                    && route.protocol != self.identity.protocol
+                    && !BGP_PROTOCOLS.contains(&route.protocol);
+                // Of several, one is as good as another.
+                let hop = hops.first().filter(|_| leads)?;
+                Some(reach(hop.interface, Some(hop.gateway)))
+            }
+            Via::Object(_) | Via::Other => None,
         }
     }
 
@@ -271,8 +286,8 @@ impl Machine {
     }
 
     fn learn_route(&mut self, route: &KernelRoute) {
-        if let Some(connected) = self.connected(route) {
-            self.links.connect(connected);
+        if let Some(reach) = self.reach(route) {
+            self.links.reach(reach, false);
         }
         if !self.is_in_our_place(route) {
             return;
