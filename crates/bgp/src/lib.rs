@@ -17,4 +17,4 @@ pub mod wire;
 pub use config::{GracefulRestart, InstanceConfig, PeerConfig, PeerName};
 pub use family::{Afi, Family, Safi};
 pub use session::io::{Accepted, ConnectionId, Goodbye, Input, Output};
-pub use speaker::Speaker;
+pub use speaker::{DEFERRAL, Speaker};

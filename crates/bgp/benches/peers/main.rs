@@ -21,16 +21,19 @@ mod load;
 mod network;
 mod shell;
 mod traffic;
+#[path = "../usage/mod.rs"]
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use std::{fs, io};
 
-use daemons::{Daemon, Usage, asn_of};
+use daemons::{Daemon, asn_of};
 use load::Table;
 use network::{Network, peer_address};
 use traffic::Peers;
+use usage::Usage;
 
 /// One comparison.
 #[derive(Debug, Clone)]

@@ -218,6 +218,12 @@ pub(super) fn global_next_hop(octets: &[u8]) -> Option<IpAddr> {
     }
 }
 
+/// The link-local address behind the global one in the octets of an MP_REACH_NLRI next hop.
+pub(super) fn link_local_next_hop(octets: &[u8]) -> Option<Ipv6Addr> {
+    let behind = octets.get(16..32)?;
+    <[u8; 16]>::try_from(behind).ok().map(Ipv6Addr::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,7 +36,7 @@ pub enum SelectionReason {
 }
 
 /// What the decision knows of a path.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Candidate {
     /// Where it is in its destination's list.
     pub(super) position: usize,
@@ -46,7 +46,7 @@ pub(super) struct Candidate {
 }
 
 /// What the decision knows of a path's peer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CandidatePeer {
     pub(super) external: bool,
     pub(super) router_id: u32,

@@ -5,16 +5,16 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::attributes::AttributeId;
 use super::encoding::{next_hop_octets, summarize};
 use super::key::{Ipv4Key, Ipv6Key, PrefixKey};
-use super::path::Path;
+use super::path::{Admission, Path};
 use super::peers::Peer;
 use super::{PeerFacts, PeerId, Rib};
 use crate::wire::nlri::Nlri;
 use crate::wire::update::MpReach;
-use crate::wire::{self, Treatment, Update};
+use crate::wire::{Treatment, Update};
 
 impl Rib {
     /// Applies a whole UPDATE: withdrawals, then announcements, or what RFC 7606 makes of them. A route that
-    /// cannot be used (our own AS in its path, RFC 4271 section 9.1.2; an unusable next hop, section 6.3)
+    /// cannot be selected (our own AS in its path, RFC 4271 section 9.1.2; an unusable next hop, section 6.3)
     /// takes its predecessor's place all the same, without being eligible. End-of-RIB is not looked at:
     /// [`Rib::end_of_rib`] is.
     pub fn update(&mut self, peer: PeerId, update: &Update<'_>) {
@@ -42,50 +42,49 @@ impl Rib {
         if let Some(next_hop) = update.attributes.summary().next_hop
             && !update.announced.is_empty()
         {
-            let (attributes, eligible) = self.admit(peer, update, next_hop.into(), &[]);
+            let (attributes, admission) = self.admit(peer, update, next_hop.into(), &[]);
             for net in update.announced {
-                self.learn::<Ipv4Key>(peer, net.into(), attributes, eligible);
+                self.learn::<Ipv4Key>(peer, net.into(), attributes, admission);
             }
             self.attributes.release(attributes);
         }
         if let Some(MpReach { next_hop, nlri }) = update.mp_reach {
             let (octets, length) = next_hop_octets(next_hop);
-            let (attributes, eligible) =
+            let (attributes, admission) =
                 self.admit(peer, update, next_hop.address(), &octets[..length]);
             match nlri {
                 Nlri::Ipv4(nets) => nets
-                    .for_each(|net| self.learn::<Ipv4Key>(peer, net.into(), attributes, eligible)),
+                    .for_each(|net| self.learn::<Ipv4Key>(peer, net.into(), attributes, admission)),
                 Nlri::Ipv6(nets) => nets
-                    .for_each(|net| self.learn::<Ipv6Key>(peer, net.into(), attributes, eligible)),
+                    .for_each(|net| self.learn::<Ipv6Key>(peer, net.into(), attributes, admission)),
             }
             self.attributes.release(attributes);
         }
     }
 
-    /// Stores the attributes of an UPDATE, referenced once, and says whether routes with them can be
-    /// selected.
+    /// Stores the attributes of an UPDATE, referenced once, and says what routes with them can be used for.
     fn admit(
         &mut self,
         peer: PeerId,
         update: &Update<'_>,
         next_hop: IpAddr,
         octets: &[u8],
-    ) -> (AttributeId, bool) {
+    ) -> (AttributeId, Admission) {
         let summary = update.attributes.summary();
         let attributes = self
             .attributes
             .intern(update.attributes.bytes(), octets, || summarize(summary));
         let usable = |peer: &Peer| is_usable_next_hop(next_hop, &peer.facts);
-        (
-            attributes,
-            !self.loops(summary) && self.peers.get(peer).is_some_and(usable),
-        )
-    }
-
-    /// Whether a route has been here before: our AS in its path, or reflected back to us (RFC 4456 section
-    /// 8).
-    fn loops(&self, summary: &wire::Summary) -> bool {
-        summary.own_as_count > 0 || summary.originator_id == Some(self.router_id)
+        let usable = self.peers.get(peer).is_some_and(usable);
+        // Reflected back to us (RFC 4456 section 8), it leads to where we are.
+        let admission = if !usable || summary.originator_id == Some(self.router_id) {
+            Admission::Unusable
+        } else if summary.own_as_count > 0 {
+            Admission::ForwardingOnly
+        } else {
+            Admission::Selectable
+        };
+        (attributes, admission)
     }
 
     fn learn<K: PrefixKey>(
@@ -93,10 +92,10 @@ impl Rib {
         peer: PeerId,
         key: K,
         attributes: AttributeId,
-        eligible: bool,
+        admission: Admission,
     ) {
         self.attributes.retain(attributes);
-        self.insert(key, Path::learned(peer, attributes, eligible));
+        self.insert(key, Path::learned(peer, attributes, admission));
     }
 
     fn unlearn_all(&mut self, peer: PeerId, nlri: Nlri<'_>) {

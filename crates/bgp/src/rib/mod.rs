@@ -12,6 +12,7 @@ mod decision;
 mod delivery;
 mod encoding;
 mod export;
+mod feed;
 mod group;
 mod key;
 mod learning;
@@ -34,12 +35,14 @@ use crate::wire::PeerKind;
 
 use attributes::{AttributeId, Attributes};
 use decision::Candidate;
+use feed::Feed;
 use group::Group;
 use key::family_index;
 use peers::Peers;
 use table::Tables;
 
 pub use decision::SelectionReason;
+pub use feed::{Learned, LearnedPath, select};
 pub use view::{AdvertisedRoute, LearnedRoute, RouteSource, SelectedRoute};
 
 /// Names a peer towards the RIB: small numbers, chosen by the speaker, below 2²⁴ − 1. A number may name
@@ -160,6 +163,8 @@ pub struct Rib {
     ready: VecDeque<PeerId>,
     originated: BTreeSet<IpNet>,
     local_attributes: AttributeId,
+    /// What is to be handed out of what is learned; `None` while nobody asks for it.
+    feed: Option<Feed>,
     /// Room for one selection.
     candidates: Vec<Candidate>,
 }
@@ -182,6 +187,7 @@ impl Rib {
             ready: VecDeque::new(),
             originated: BTreeSet::new(),
             local_attributes,
+            feed: None,
             candidates: Vec::new(),
         }
     }
@@ -190,8 +196,8 @@ impl Rib {
     /// [`Rib::sweep`].
     pub fn peer_up(&mut self, peer: PeerId, facts: PeerFacts) {
         self.leave(peer);
-        let before = self.peers.get(peer).map(|peer| rank(&peer.facts));
-        let changed = before.is_some_and(|before| before != rank(&facts));
+        let before = self.peers.get(peer).map(|peer| standing(&peer.facts));
+        let changed = before.is_some_and(|before| before != standing(&facts));
         self.peers.set_facts(peer, facts);
         if changed {
             self.reselect_all(peer);
@@ -297,7 +303,7 @@ impl Rib {
     }
 }
 
-/// What selection uses of a peer.
-fn rank(facts: &PeerFacts) -> (PeerKind, Ipv4Addr, IpAddr) {
-    (facts.kind, facts.router_id, facts.remote)
+/// What selection and forwarding use of a peer.
+fn standing(facts: &PeerFacts) -> (PeerKind, Ipv4Addr, IpAddr, IpAddr) {
+    (facts.kind, facts.router_id, facts.remote, facts.local)
 }

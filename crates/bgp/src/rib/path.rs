@@ -17,20 +17,38 @@ const PEER_MASK: u32 = 0x00ff_ffff;
 const ELIGIBLE: u32 = 1 << 24;
 const STALE: u32 = 1 << 25;
 const UNREFRESHED: u32 = 1 << 26;
+const FORWARDS: u32 = 1 << 27;
+
+/// What a learned path may be used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Admission {
+    /// To be selected, passed on and forwarded by.
+    Selectable,
+    /// To be forwarded by, and nothing else: it has been in our AS before (RFC 4271 section 9.1.2). Where the nodes of one AS meet at a
+    /// router of another, only such paths lead from one to the other; they loop only for who passes them on.
+    ForwardingOnly,
+    /// For nothing: its next hop cannot be one.
+    Unusable,
+}
 
 impl Path {
-    pub(super) fn learned(peer: PeerId, attributes: AttributeId, eligible: bool) -> Self {
+    pub(super) fn learned(peer: PeerId, attributes: AttributeId, admission: Admission) -> Self {
         debug_assert!(peer.0 < LOCAL, "peer ids are below 2^24 - 1");
+        let marks = match admission {
+            Admission::Selectable => ELIGIBLE | FORWARDS,
+            Admission::ForwardingOnly => FORWARDS,
+            Admission::Unusable => 0,
+        };
         Self {
             attributes,
-            tag: peer.0 & PEER_MASK | if eligible { ELIGIBLE } else { 0 },
+            tag: peer.0 & PEER_MASK | marks,
         }
     }
 
     pub(super) fn local(attributes: AttributeId) -> Self {
         Self {
             attributes,
-            tag: LOCAL | ELIGIBLE,
+            tag: LOCAL | ELIGIBLE | FORWARDS,
         }
     }
 
@@ -51,6 +69,16 @@ impl Path {
 
     pub(super) fn is_eligible(self) -> bool {
         self.tag & ELIGIBLE != 0
+    }
+
+    /// Whether packets may be forwarded by it; so they may by every one that may be selected.
+    pub(super) fn forwards(self) -> bool {
+        self.tag & FORWARDS != 0
+    }
+
+    /// Whether both may be used for the same.
+    pub(super) fn same_admission(self, other: Self) -> bool {
+        (self.tag ^ other.tag) & (ELIGIBLE | FORWARDS) == 0
     }
 
     /// Kept for a peer that is restarting (RFC 4724 section 4.2).
@@ -181,7 +209,7 @@ mod tests {
     use super::*;
 
     fn path(number: u32) -> Path {
-        Path::learned(PeerId(number), AttributeId::NONE, true)
+        Path::learned(PeerId(number), AttributeId::NONE, Admission::Selectable)
     }
 
     #[test]
@@ -209,7 +237,11 @@ mod tests {
 
     #[test]
     fn marks_do_not_disturb_the_peer() {
-        let mut path = Path::learned(PeerId(0x00ab_cdef), AttributeId::NONE, true);
+        let mut path = Path::learned(
+            PeerId(0x00ab_cdef),
+            AttributeId::NONE,
+            Admission::Selectable,
+        );
         path.mark_stale();
         path.mark_unrefreshed();
         assert_eq!(path.peer(), Some(PeerId(0x00ab_cdef)));

@@ -34,7 +34,7 @@ impl Rib {
         });
         if let Some(before) = before {
             self.attributes.release(before.attributes);
-            if (before.attributes, before.is_eligible()) == (path.attributes, path.is_eligible()) {
+            if before.attributes == path.attributes && before.same_admission(path) {
                 return;
             }
         }
@@ -75,6 +75,7 @@ impl Rib {
     /// Selects anew after the paths of `id` changed, and tells the groups if the best is another one than
     /// `before`.
     fn reselect<K: PrefixKey>(&mut self, id: DestinationId, before: Option<Path>) {
+        self.note_learned(K::INDEX, id);
         if K::table(&self.tables).paths(id).len() > 1
             && let Some(decision) = self.select(K::INDEX, id)
         {
@@ -116,28 +117,31 @@ impl Rib {
         candidates.extend(
             paths
                 .filter(|(_, path)| path.is_eligible())
-                .map(|(position, path)| {
-                    let from = path
-                        .peer()
-                        .and_then(|id| Some((id, &self.peers.get(id)?.facts)));
-                    let from = from.map(|(id, facts)| CandidatePeer {
-                        external: facts.kind == PeerKind::External,
-                        router_id: facts.router_id.into(),
-                        address: facts.remote,
-                        id: id.0,
-                    });
-                    let mut summary = *self.attributes.summary(path.attributes);
-                    // RFC 8326 section 4.2: what an external peer is about to withdraw is the last choice.
-                    if summary.graceful_shutdown && from.is_some_and(|peer| peer.external) {
-                        summary.local_preference = 0;
-                    }
-                    Candidate {
-                        position,
-                        summary,
-                        from,
-                    }
-                }),
+                .map(|(position, path)| self.candidate(position, *path)),
         );
+    }
+
+    /// What the decision knows of a path.
+    pub(super) fn candidate(&self, position: usize, path: Path) -> Candidate {
+        let from = path
+            .peer()
+            .and_then(|id| Some((id, &self.peers.get(id)?.facts)));
+        let from = from.map(|(id, facts)| CandidatePeer {
+            external: facts.kind == PeerKind::External,
+            router_id: facts.router_id.into(),
+            address: facts.remote,
+            id: id.0,
+        });
+        let mut summary = *self.attributes.summary(path.attributes);
+        // RFC 8326 section 4.2: what an external peer is about to withdraw is the last choice.
+        if summary.graceful_shutdown && from.is_some_and(|peer| peer.external) {
+            summary.local_preference = 0;
+        }
+        Candidate {
+            position,
+            summary,
+            from,
+        }
     }
 
     /// Removes the paths of a peer in one family for which `gone` holds.

@@ -166,7 +166,7 @@ impl Rib {
     }
 
     /// The next hop of stored attributes.
-    fn next_hop(&self, attributes: AttributeId) -> Option<IpAddr> {
+    pub(super) fn next_hop(&self, attributes: AttributeId) -> Option<IpAddr> {
         global_next_hop(self.attributes.next_hop_octets(attributes)).or_else(|| {
             Attributes::of(self.attributes.bytes(attributes)).find_map(
                 |attribute| match attribute {

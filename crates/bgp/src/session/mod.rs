@@ -42,6 +42,7 @@ use self::refresh::Refreshes;
 use self::report::History;
 use self::retry::Retry;
 use crate::config::{InstanceConfig, PeerConfig, PeerName};
+use crate::family::Family;
 use crate::report::DownReason;
 use crate::rib::{PeerId, Rib};
 use crate::speaker::connections::Connections;
@@ -117,6 +118,8 @@ pub(crate) struct Session {
     helper: Helper,
     refreshes: Refreshes,
     history: History,
+    /// Families whose End-of-RIB the peer has sent since the session is up.
+    complete: Vec<Family>,
     /// Our End-of-RIB went out once, which ends our own restart towards this peer.
     announced: bool,
 }
@@ -135,12 +138,26 @@ impl Session {
             helper: Helper::Quiet,
             refreshes: Refreshes::default(),
             history: History::default(),
+            complete: Vec::new(),
             announced: false,
         }
     }
 
     pub(crate) fn config(&self) -> &PeerConfig {
         &self.config
+    }
+
+    pub(crate) fn name(&self) -> &PeerName {
+        &self.name
+    }
+
+    /// Whether the peer is up and has sent its End-of-RIB for every family agreed on (RFC 4724 section 4.1).
+    pub(crate) fn has_told_all(&self) -> bool {
+        let up = self.primary.machine.established();
+        up.is_some_and(|up| {
+            let mut families = up.negotiated.families.iter();
+            families.all(|family| self.complete.contains(family))
+        })
     }
 
     /// Dials at once, and takes the peer's attempts where the instance listens.

@@ -139,6 +139,7 @@ impl Session {
         else {
             return;
         };
+        self.complete.clear();
         for family in self.helper.up(&up.negotiated, env.now) {
             env.rib.sweep(self.id, Some(family));
         }
@@ -178,6 +179,7 @@ impl Session {
     fn lost(&mut self, reason: DownReason, negotiated: &Negotiated, env: &mut Environment<'_>) {
         let retain = self.helper.lost(negotiated, &reason, env.now);
         self.refreshes.clear();
+        self.complete.clear();
         env.rib.peer_down(self.id, retain);
         self.history.flaps += 1;
         self.tell(reason, env);

@@ -91,6 +91,9 @@ impl Session {
                 *env.revision += 1;
                 if let Some(family) = update.end_of_rib {
                     self.helper.end_of_rib(family);
+                    if !self.complete.contains(&family) {
+                        self.complete.push(family);
+                    }
                     env.rib.end_of_rib(self.id, family);
                 }
             }

@@ -1,6 +1,7 @@
 //! One BGP instance: its peers' sessions and their RIB, without IO.
 
 pub(crate) mod connections;
+mod learned;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 use self::connections::Connections;
+pub use self::learned::DEFERRAL;
 use crate::config::{Change, InstanceConfig, PeerConfig, PeerName};
 use crate::report::{DownReason, PeerReport};
 use crate::rib::{PeerId, Retain, Rib, RibConfig};
@@ -38,6 +40,8 @@ pub struct Speaker {
     connections: Connections,
     revision: u64,
     leaving: bool,
+    /// All peers have told what they know, or had the time to.
+    converged: bool,
 }
 
 impl Speaker {
@@ -59,6 +63,7 @@ impl Speaker {
             connections: Connections::default(),
             revision: 0,
             leaving: false,
+            converged: false,
         }
     }
 
@@ -95,6 +100,7 @@ impl Speaker {
                 }
             }
         }
+        self.converge(now);
         self.pump(now);
     }
 
@@ -166,6 +172,7 @@ impl Speaker {
             }
             Input::Tick => self.tick(now),
         }
+        self.converge(now);
         self.pump(now);
     }
 
@@ -187,6 +194,7 @@ impl Speaker {
         sessions
             .into_iter()
             .chain(self.connections.next_deadline())
+            .chain(self.convergence_deadline())
             .min()
     }
 

@@ -4,6 +4,7 @@ mod collision;
 mod configuration;
 mod conversation;
 mod faults;
+mod learned;
 mod opening;
 mod protocol;
 mod random;

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod feed;
 mod model;
 mod router;
 mod scene;
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
+use feed::Forwarder;
 use model::Model;
 use router::Router;
 use scene::{ASN, FAMILIES, PEERS, ROUTER_ID, Variant, policy, prefixes, variants};
@@ -34,6 +36,8 @@ enum Operation {
     Originate(Vec<IpNet>),
     SetPolicy(usize, usize),
     Pull(usize, usize),
+    Feed(bool),
+    Poll(usize),
 }
 
 fn some_prefixes() -> impl Strategy<Value = Vec<IpNet>> {
@@ -59,6 +63,8 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(peer, family, enhanced)| Operation::Refresh(peer, family, enhanced)),
         2 => some_prefixes().prop_map(Operation::Originate),
         2 => (peer.clone(), 0..5usize).prop_map(|(peer, policy)| Operation::SetPolicy(peer, policy)),
+        1 => any::<bool>().prop_map(Operation::Feed),
+        3 => (1..4usize).prop_map(Operation::Poll),
         6 => (peer, 1..4usize).prop_map(|(peer, chunks)| Operation::Pull(peer, chunks)),
     ]
 }
@@ -68,6 +74,7 @@ struct Trial {
     rib: Rib,
     model: Model,
     routers: Vec<Router>,
+    forwarder: Forwarder,
 }
 
 impl Trial {
@@ -86,6 +93,7 @@ impl Trial {
             rib: Rib::new(ASN, ROUTER_ID, config),
             model: Model::default(),
             routers: (0..PEERS).map(Router::new).collect(),
+            forwarder: Forwarder::default(),
         }
     }
 
@@ -154,6 +162,12 @@ impl Trial {
                 self.model.set_policy(peer, number);
             }
             Operation::Pull(peer, chunks) => self.pull(peer, chunks),
+            Operation::Feed(true) => self.rib.replay_learned(),
+            Operation::Feed(false) => {
+                self.rib.forget_learned();
+                self.forwarder = Forwarder::default();
+            }
+            Operation::Poll(most) => drop(self.forwarder.poll(&mut self.rib, most)),
         }
     }
 
@@ -179,7 +193,10 @@ impl Trial {
         }
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
+        if self.rib.feeds() {
+            self.forwarder.check(&mut self.rib, &self.model);
+        }
         for peer in 0..PEERS {
             self.model.check_learned(&self.rib, peer);
             self.model.check_told(&self.rib, peer, &self.routers[peer]);
@@ -193,6 +210,7 @@ impl Trial {
             self.rib.peer_down(Model::id(peer), Retain::Nothing);
         }
         self.rib.originate(&BTreeSet::new());
+        self.rib.forget_learned();
         assert_eq!(FAMILIES.map(|family| self.rib.destinations(family)), [0, 0]);
         assert_eq!(self.rib.attribute_sets(), 1);
     }

@@ -236,9 +236,42 @@ impl Model {
         if self.originated.contains(net) {
             return Some(None);
         }
-        let mut rest: Vec<(usize, &Route)> = (0..PEERS)
-            .filter_map(|peer| self.learned.get(&(peer, *net)).map(|route| (peer, route)))
-            .filter(|(peer, route)| route.variant.is_usable(*peer))
+        let best = self.equally_good(net, |_| true).first().copied();
+        best.map(Some)
+    }
+
+    /// By whose routes packets to a prefix can be forwarded.
+    pub(crate) fn forwarding(&self, net: &IpNet) -> Vec<usize> {
+        self.whose(net, Variant::forwards)
+    }
+
+    fn whose(&self, net: &IpNet, may: impl Fn(&Variant, usize) -> bool) -> Vec<usize> {
+        let may = |peer: &usize| {
+            let route = self.learned.get(&(*peer, *net));
+            route.is_some_and(|route| may(&route.variant, *peer))
+        };
+        (0..PEERS).filter(may).collect()
+    }
+
+    /// By whose routes packets are forwarded if only those of some peers count: through our own AS only where there is no other way.
+    pub(crate) fn forwarded_by(&self, net: &IpNet, allowed: impl Fn(usize) -> bool) -> Vec<usize> {
+        let selected = self.equally_good(net, &allowed);
+        if selected.is_empty() {
+            let forwarding = self.forwarding(net).into_iter();
+            return self.best_among(net, forwarding.filter(|peer| allowed(*peer)));
+        }
+        selected
+    }
+
+    /// Whose routes to a prefix are as good as the best, that one's first, if only those of some peers count.
+    pub(crate) fn equally_good(&self, net: &IpNet, allowed: impl Fn(usize) -> bool) -> Vec<usize> {
+        let usable = self.whose(net, Variant::is_usable).into_iter();
+        self.best_among(net, usable.filter(|peer| allowed(*peer)))
+    }
+
+    fn best_among(&self, net: &IpNet, peers: impl Iterator<Item = usize>) -> Vec<usize> {
+        let mut rest: Vec<(usize, &Route)> = peers
+            .filter_map(|peer| Some((peer, self.learned.get(&(peer, *net))?)))
             .collect();
         let leaving = |route: &Route| route.variant.community == Some(community::GRACEFUL_SHUTDOWN);
         let internal = |peer: usize| facts(peer).kind == PeerKind::Internal;
@@ -257,12 +290,12 @@ impl Model {
                 facts(*peer).asn
             }
         };
-        let most = rest.iter().map(preference).max()?;
-        rest.retain(|one| preference(one) == most);
-        let least = rest.iter().map(length).min()?;
-        rest.retain(|one| length(one) == least);
-        let least = rest.iter().map(|(_, route)| route.variant.origin).min()?;
-        rest.retain(|(_, route)| route.variant.origin == least);
+        let most = rest.iter().map(preference).max();
+        rest.retain(|one| Some(preference(one)) == most);
+        let least = rest.iter().map(length).min();
+        rest.retain(|one| Some(length(one)) == least);
+        let least = rest.iter().map(|(_, route)| route.variant.origin).min();
+        rest.retain(|(_, route)| Some(route.variant.origin) == least);
         let med = |(_, route): &(usize, &Route)| route.variant.med.unwrap_or(0);
         let all = rest.clone();
         rest.retain(|one| {
@@ -273,7 +306,7 @@ impl Model {
             rest.retain(|(peer, _)| !internal(*peer));
         }
         // Router IDs ascend with the numbers, and nobody's ORIGINATOR_ID is usable.
-        rest.first().map(|(peer, _)| Some(*peer))
+        rest.into_iter().map(|(peer, _)| peer).collect()
     }
 
     /// Whether the peers share an export group.

@@ -213,7 +213,12 @@ impl Variant {
     }
 
     pub(crate) fn is_usable(&self, peer: usize) -> bool {
+        self.forwards(peer) && !self.path.contains(&ASN)
+    }
+
+    /// Whether packets may be forwarded by it: also through our own AS (RFC 4271 section 9.1.2 is about what is passed on).
+    pub(crate) fn forwards(&self, peer: usize) -> bool {
         let reflected = self.originator && facts(peer).kind == PeerKind::Internal;
-        !self.ours && !reflected && !self.path.contains(&ASN)
+        !self.ours && !reflected
     }
 }

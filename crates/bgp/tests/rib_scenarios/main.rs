@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod harness;
+mod learned;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
