@@ -6,6 +6,7 @@ mod attributes;
 mod costs;
 mod interop;
 mod labels;
+mod learned_routes;
 mod malformed_messages;
 mod many_peers;
 mod published_manifests;
@@ -29,6 +30,7 @@ const fn scenario(
 pub(crate) const SUITES: &[Suite] = &[
     Suite {
         topology: published,
+        values: &[],
         scenarios: &[
             scenario(
                 "published_manifests_reach_the_routers_kernel",
@@ -98,6 +100,7 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         topology: topologies::interop,
+        values: &[],
         scenarios: &[
             scenario(
                 "frr_learns_by_ebgp_and_ibgp_over_both_families",
@@ -118,6 +121,28 @@ pub(crate) const SUITES: &[Suite] = &[
             scenario(
                 "edited_timers_renegotiate_one_session_alone",
                 timers::renegotiate_one_session_alone,
+            ),
+        ],
+    },
+    Suite {
+        topology: topologies::host_behind,
+        values: &["tombolo.profile=routes"],
+        scenarios: &[
+            scenario(
+                "one_import_joins_pods_nodes_and_hosts",
+                learned_routes::join_pods_nodes_and_hosts,
+            ),
+            scenario(
+                "leaked_routes_are_refused_and_named",
+                learned_routes::leaks_are_refused_and_named,
+            ),
+            scenario(
+                "learned_routes_outlive_their_agent",
+                learned_routes::outlive_their_agent,
+            ),
+            scenario(
+                "cleanup_takes_what_is_ours_and_nothing_else",
+                learned_routes::cleanup_takes_what_is_ours,
             ),
         ],
     },

@@ -2,16 +2,13 @@
 //! sessions and, in its kernel, three routes with the right next hops; both sides say the same about them; the
 //! router reaches a pod on every node.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use lab::namespace::Namespace;
 use lab::router::Router;
 use lab::topology::NodeSpec;
 use scenarios::failure::Failure;
 use scenarios::peering::{self, address, node_addresses, pod_cidr};
-use scenarios::{Lab, claim, manifests};
+use scenarios::{Lab, claim, http, manifests};
 
 /// From `kubectl apply` to the routes in the router's kernel.
 const IN_TIME: Duration = Duration::from_secs(3);
@@ -84,26 +81,11 @@ fn router_reaches_pods(lab: &Lab, router: &Router) -> Result<(), Failure> {
         claim(pod_cidr(node).contains(&pod.address), || {
             format!("{} is an address of {}", pod.address, node.name)
         })?;
-        let answer = fetch(router.namespace(), pod.address)?;
+        let answer = http::fetch(router.namespace(), pod.address)?;
         let hostname = format!("Hostname: {}", pod.name);
         claim(answer.contains(&hostname), || {
             format!("{} answers with {hostname:?}, not {answer:?}", pod.address)
         })?;
     }
     Ok(())
-}
-
-/// `GET /` on port 80.
-fn fetch(namespace: &Namespace, pod: IpAddr) -> Result<String, Failure> {
-    let doing = format!("GET http://{pod}/ in {}", namespace.name());
-    let get = || -> std::io::Result<String> {
-        let mut stream =
-            TcpStream::connect_timeout(&SocketAddr::new(pod, 80), Duration::from_secs(2))?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    namespace.run(get)?.map_err(Failure::socket(doing))
 }

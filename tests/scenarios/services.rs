@@ -13,7 +13,7 @@ use scenarios::peering::{self, node_addresses};
 use scenarios::{Failure, Lab, claim, manifests};
 
 /// The lowest address of the published pool that is not reserved.
-const ADDRESS: &str = "172.16.1.1";
+pub(crate) const ADDRESS: &str = "172.16.1.1";
 /// From a change to the router's kernel.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -57,14 +57,14 @@ pub(crate) fn is_given_an_address_and_announced(lab: &mut Lab) -> Result<(), Fai
     await_available(lab, "254")
 }
 
-fn patch(lab: &Lab, patch: &str) -> Result<(), Failure> {
+pub(crate) fn patch(lab: &Lab, patch: &str) -> Result<(), Failure> {
     lab.cluster
         .kubectl(["patch", "service", "webpod", "--patch", patch])?;
     Ok(())
 }
 
 /// Returns the addresses of the nodes with a ready pod when that many have one.
-fn scale(lab: &Lab, count: usize) -> Result<Vec<IpAddr>, Failure> {
+pub(crate) fn scale(lab: &Lab, count: usize) -> Result<Vec<IpAddr>, Failure> {
     let replicas = format!("--replicas={count}");
     lab.cluster
         .kubectl(["scale", "deployment/webpod", &replicas])?;
@@ -80,7 +80,7 @@ fn scale(lab: &Lab, count: usize) -> Result<Vec<IpAddr>, Failure> {
     }
 }
 
-fn sorted(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+pub(crate) fn sorted(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     addresses.sort_unstable();
     addresses
 }
@@ -104,7 +104,7 @@ fn nodes_with_pods(lab: &Lab) -> Result<Vec<IpAddr>, Failure> {
     Ok(sorted(nodes.map(peering::address).collect()))
 }
 
-fn await_routes(lab: &Lab, vias: &[IpAddr]) -> Result<(), Failure> {
+pub(crate) fn await_routes(lab: &Lab, vias: &[IpAddr]) -> Result<(), Failure> {
     let prefix = format!("{ADDRESS}/32").parse().expect("a prefix");
     peering::await_next_hops(lab.router()?, prefix, vias, SOON)
 }

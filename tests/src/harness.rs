@@ -23,14 +23,19 @@ pub struct Scenario {
 
 /// Scenarios that share a lab.
 pub struct Suite {
-    /// What the lab looks like.
+    /// What the lab looks like. No two suites have one of the same name.
     pub topology: fn() -> Topology,
+    /// Values of the chart beside those of every lab (`key=value`).
+    pub values: &'static [&'static str],
     /// In the order in which they run.
     pub scenarios: &'static [Scenario],
 }
 
 /// The environment variable that names the folder of the image under test, an OCI layout.
 pub const IMAGE: &str = "TOMBOLO_IMAGE";
+
+/// What a suite's lab is made from: its topology and the values of its chart.
+type Stage = (fn() -> Topology, &'static [&'static str]);
 
 /// The lab that stands, if one does.
 type Standing = Arc<Mutex<Option<Lab>>>;
@@ -65,12 +70,12 @@ fn refuse(error: &::lab::error::Error) -> ExitCode {
 }
 
 fn trials(suite: &Suite, standing: &Standing) -> Vec<Trial> {
-    let topology = suite.topology;
-    let lab = topology().name;
+    let stage = (suite.topology, suite.values);
+    let lab = (suite.topology)().name;
     let trial = |scenario: &Scenario| {
         let (scenario, standing) = (*scenario, Arc::clone(standing));
         Trial::ignorable_test(format!("{lab}::{}", scenario.name), move || {
-            run(scenario, topology, &standing)
+            run(scenario, stage, &standing)
         })
     };
     suite.scenarios.iter().map(trial).collect()
@@ -89,10 +94,10 @@ fn take(standing: &Standing) -> Option<Lab> {
 )]
 fn run(
     scenario: Scenario,
-    topology: fn() -> Topology,
+    (topology, values): Stage,
     standing: &Standing,
 ) -> Result<Completion, Failed> {
-    let mut lab = match ready(topology(), take(standing)) {
+    let mut lab = match ready(topology(), values, take(standing)) {
         Ok(lab) => lab,
         Err(Failure::CannotRun(reason)) => return cannot_run(scenario, reason),
         Err(failure) => return Err(failure.to_string().into()),
@@ -126,7 +131,11 @@ fn run(
 
 /// The lab of that topology: the one that stands, or a new one in the place of another.
 #[expect(clippy::print_stdout, reason = "a person reads how long the boot took")]
-fn ready(topology: Topology, standing: Option<Lab>) -> Result<Lab, Failure> {
+fn ready(
+    topology: Topology,
+    values: &'static [&'static str],
+    standing: Option<Lab>,
+) -> Result<Lab, Failure> {
     if let Some(lab) = standing
         && lab.cluster.topology().name == topology.name
     {
@@ -144,7 +153,7 @@ fn ready(topology: Topology, standing: Option<Lab>) -> Result<Lab, Failure> {
     let name = topology.name.clone();
     let cluster = Cluster::up(topology)?;
     let booted = start.elapsed();
-    let lab = Lab::new(cluster, &image)?;
+    let lab = Lab::new(cluster, &image, values)?;
     let installed = start.elapsed().saturating_sub(booted);
     print!(
         "[lab {name} up in {}, Tombolo in {}] ",

@@ -21,7 +21,7 @@ pub const NAMESPACE: &str = "tombolo-system";
 const IMAGE: &str = "tombolo/tombolo:lab";
 /// The resources that a reset removes, those first that others depend on.
 const OURS: &str = "ciliumbgpclusterconfigs,ciliumbgpnodeconfigoverrides,ciliumbgpadvertisements,ciliumbgppeerconfigs,\
-                    ciliumloadbalancerippools";
+                    ciliumloadbalancerippools,bgprouteimports";
 /// How long anything of Kubernetes may take that no scenario measures.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,6 +29,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Lab {
     /// The cluster.
     pub cluster: Cluster,
+    values: &'static [&'static str],
     installed: bool,
 }
 
@@ -47,14 +48,19 @@ pub struct Pod {
 
 impl Lab {
     /// Puts the image in the folder `image` (an OCI layout) into the registry of a new cluster and installs
-    /// both charts.
+    /// both charts, that of the agent with `values` (`key=value`) beside what every lab needs.
     ///
     /// # Errors
     /// When the registry, helm or the cluster refuses, or a pod is not ready in time.
-    pub fn new(cluster: Cluster, image: &Path) -> Result<Self, Failure> {
+    pub fn new(
+        cluster: Cluster,
+        image: &Path,
+        values: &'static [&'static str],
+    ) -> Result<Self, Failure> {
         image::push(cluster.registry(), image, IMAGE)?;
         let mut lab = Self {
             cluster,
+            values,
             installed: false,
         };
         lab.install()?;
@@ -130,6 +136,7 @@ impl Lab {
         for value in ours
             .iter()
             .map(String::as_str)
+            .chain(self.values.iter().copied())
             .chain(values.iter().copied())
         {
             helm.args(["--set", value]);

@@ -5,6 +5,7 @@
 
 pub mod failure;
 pub mod harness;
+pub mod http;
 pub mod lab;
 pub mod manifests;
 pub mod peering;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ::lab::router::{Peering, Remote};
-use ::lab::topology::{Link, RouterKind, RouterSpec, Topology, published};
+use ::lab::topology::{Host, Link, Route, RouterKind, RouterSpec, Topology, published};
 use ipnet::IpNet;
 
 /// The AS of the nodes in every topology.
@@ -44,6 +44,35 @@ pub fn interop() -> Topology {
             config: peering(host, OUTSIDE_ASN, &nodes).configuration(kind),
         });
     }
+    topology
+}
+
+/// The host behind the router in [`host_behind`].
+pub const HOST_BEHIND: &str = "client";
+
+/// The published topology with a host in 10.10.1.0/24, the network that the published router announces.
+#[must_use]
+pub fn host_behind() -> Topology {
+    let mut topology = published();
+    topology.name = "behind".to_owned();
+    topology.subnets.push("net1".to_owned());
+    let link = |address: &str| Link {
+        subnet: "net1".to_owned(),
+        addresses: vec![net(address)],
+    };
+    let router = topology.routers.first_mut().expect("the published router");
+    router
+        .loopback
+        .retain(|network| *network != net("10.10.1.200/24"));
+    router.links.push(link("10.10.1.200/24"));
+    topology.hosts.push(Host {
+        name: HOST_BEHIND.to_owned(),
+        links: vec![link("10.10.1.10/24")],
+        routes: vec![Route {
+            to: net("0.0.0.0/0"),
+            via: IpAddr::from([10, 10, 1, 200]),
+        }],
+    });
     topology
 }
 

@@ -22,7 +22,7 @@ const ROWS: &str = include_str!("../../crates/api/tests/admission.yaml");
 const COMPLETE: &str = include_str!("../../crates/api/tests/complete.yaml");
 
 /// What `kubectl get` shows of them, apart from times.
-const SHOWN: [(&str, &str); 6] = [
+const SHOWN: [(&str, &str); 7] = [
     (
         "CiliumBGPClusterConfig",
         "ASN 4294967295, No Node null, Missing Peer Config null, Conflict True, \
@@ -39,7 +39,8 @@ const SHOWN: [(&str, &str); 6] = [
     ),
     (
         "CiliumBGPNodeConfig",
-        "ASN 65001, Peer tor-switch, State established, Received 5, Advertised 2, Down gateway, Error False",
+        "ASN 65001, Peer tor-switch, State established, Received 5, Advertised 2, Down gateway, Error False, \
+         Imported True",
     ),
     (
         "CiliumBGPNodeConfigOverride",
@@ -51,6 +52,10 @@ const SHOWN: [(&str, &str); 6] = [
          Problem Pool conflicts since range '172.16.1.0 - 172.16.1.255' overlaps range '172.16.0.0 - 172.16.1.127' \
          from IP Pool 'elder'",
     ),
+    (
+        "BGPRouteImport",
+        "Accepts 10.0.0.0/8, Table 100, Protocol 217, Metric 25, Paths 4",
+    ),
 ];
 
 /// An object, and what the API server says of it.
@@ -58,8 +63,8 @@ const SHOWN: [(&str, &str); 6] = [
 #[serde(deny_unknown_fields)]
 struct Row {
     claim: String,
-    #[serde(default = "storage_version")]
-    version: String,
+    /// The version it is written in; the storage version where none is said.
+    version: Option<String>,
     spec: Value,
     /// The object is made, then gets this status.
     status: Option<Value>,
@@ -67,10 +72,6 @@ struct Row {
     stored: Option<Value>,
     /// Part of the server's message; without it, the server admits the object.
     rejected: Option<String>,
-}
-
-fn storage_version() -> String {
-    "v2".into()
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn kubectl_get_shows_the_state_of_each_kind() -> Result<(), Box<dyn Error>> {
 async fn shown_of(client: &Client, object: &Value) -> Result<String, Box<dyn Error>> {
     let kind = object["kind"].as_str().expect("a kind");
     let name = object["metadata"]["name"].as_str().expect("a name");
-    let requests = requests("v2", kind);
+    let (_, requests) = requests(kind, None);
     create(client, &requests, object, false).await?;
     if let Some(status) = object.get("status") {
         let patch = Patch::Merge(json!({"status": status}));
@@ -170,11 +171,19 @@ async fn connect(plane: &ControlPlane) -> Result<Client, Box<dyn Error>> {
     Ok(client)
 }
 
-fn requests(version: &str, kind: &str) -> Request {
-    Request::new(format!(
-        "/apis/cilium.io/{version}/{}s",
-        kind.to_lowercase()
-    ))
+/// The apiVersion of a kind, in that version or the one it is stored in, and the requests for it.
+fn requests(kind: &str, version: Option<&str>) -> (String, Request) {
+    let definitions = api::crd::custom_resource_definitions();
+    let definition = definitions
+        .iter()
+        .find(|definition| definition.spec.names.kind == kind)
+        .unwrap_or_else(|| panic!("{kind} is none of our kinds"));
+    let spec = &definition.spec;
+    let stored = spec.versions.iter().find(|version| version.storage);
+    let stored = stored.expect("one version is stored").name.as_str();
+    let api_version = format!("{}/{}", spec.group, version.unwrap_or(stored));
+    let requests = Request::new(format!("/apis/{api_version}/{}", spec.names.plural));
+    (api_version, requests)
 }
 
 /// The definitions as the chart has them, once the API server serves them.
@@ -195,9 +204,9 @@ async fn submit(
     name: &str,
     row: &Row,
 ) -> Result<Result<Value, String>, kube::Error> {
-    let requests = requests(&row.version, kind);
+    let (api_version, requests) = requests(kind, row.version.as_deref());
     let object = json!({
-        "apiVersion": format!("cilium.io/{}", row.version),
+        "apiVersion": api_version,
         "kind": kind,
         "metadata": {"name": name},
         "spec": expand(&row.spec),

@@ -102,6 +102,30 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
+{{/* The agent's container: the capabilities of its profile and no other. */}}
+{{- define "tombolo.agentContainerSecurity" -}}
+{{- $capabilities := dict "advertise" (list) "routes" (list "NET_ADMIN") "full" (list "NET_ADMIN" "BPF" "PERFMON") -}}
+{{ include "tombolo.containerSecurity" . }}
+{{- with get $capabilities .Values.tombolo.profile }}
+  add: {{ toJson . }}
+{{- end }}
+{{- end }}
+
+{{/*
+The agent's pod: an ordinary user where the profile has no capability. The kernel takes capabilities away from a program that starts as another user
+than root, and Kubernetes has no way to say otherwise (no ambient capabilities).
+*/}}
+{{- define "tombolo.agentPodSecurity" -}}
+{{- if eq .Values.tombolo.profile "advertise" -}}
+{{ include "tombolo.podSecurity" . }}
+{{- else -}}
+runAsUser: 0
+runAsGroup: 0
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+{{- end }}
+
 {{/* Changes when the ConfigMap does. */}}
 {{- define "tombolo.configChecksum" -}}
 {{- include "tombolo.config" . | sha256sum -}}

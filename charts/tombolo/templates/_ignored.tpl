@@ -20,7 +20,7 @@ A key counts as off when it is absent or one of the words below.
     "cni.exclusive" "cni.chainingMode" "endpointRoutes.enabled" "encryption.enabled" "hostFirewall.enabled" "bandwidthManager.enabled"
     "egressGateway.enabled" "policyEnforcementMode" "clustermesh.useAPIServer")
   "layer 7" (list "gatewayAPI.enabled" "ingressController.enabled" "envoy.enabled" "l7Proxy")
-  "privileges, of which the agent has none" (list "securityContext.privileged" "securityContext.capabilities.ciliumAgent")
+  "privileges beside tombolo.profile" (list "securityContext.privileged" "securityContext.capabilities.ciliumAgent")
 }}
 {{- range $subject, $paths := $subjects }}
 {{- range $path := $paths }}

@@ -38,6 +38,8 @@ pub struct InstanceWish {
 pub fn wish(plan: &NodePlan) -> Wish {
     let NodePlan {
         instances,
+        // Learned routes have their own actuator, which gets the plan's verdicts whole.
+        routes: _,
         rejected: _,
         generation: _,
     } = plan;

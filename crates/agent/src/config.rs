@@ -8,7 +8,7 @@ use std::str::FromStr;
 use clap::Parser;
 use plan::node::{RouterIdMode, WithoutEndpoints};
 
-use crate::Error;
+use crate::{Error, cleanup};
 
 /// Port of the health endpoint where none is set.
 const HEALTH_PORT: u16 = 9979;
@@ -103,16 +103,48 @@ struct Flags {
     /// Form of log lines: text or json.
     #[arg(long)]
     log_format: Option<String>,
+    #[command(subcommand)]
+    errand: Option<Errand>,
 }
 
-impl Config {
-    /// Reads flags, environment and the configuration folder.
+/// What else the program does, once.
+#[derive(Debug, clap::Subcommand)]
+enum Errand {
+    /// Removes from this node what the agent leaves there when it ends. The agent must not be running.
+    Cleanup(cleanup::Arguments),
+}
+
+/// What the program is called for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// To be the agent.
+    Run(Box<Config>),
+    /// To take away what the agent left.
+    Cleanup(cleanup::Arguments),
+}
+
+impl Invocation {
+    /// Reads flags, environment and, for the agent, the configuration folder.
     ///
     /// # Errors
     ///
     /// A folder that cannot be read, or a value that cannot be; wrong flags end the process with clap's message.
     pub fn load() -> Result<Self, Error> {
         let flags = Flags::parse();
+        match flags.errand {
+            Some(Errand::Cleanup(arguments)) => Ok(Self::Cleanup(arguments)),
+            None => Ok(Self::Run(Box::new(Config::load(flags)?))),
+        }
+    }
+}
+
+impl Config {
+    /// Adds the configuration folder to flags and environment, which override it.
+    ///
+    /// # Errors
+    ///
+    /// A folder that cannot be read, or a value that cannot be.
+    fn load(flags: Flags) -> Result<Self, Error> {
         let keys = flags
             .config_dir
             .as_deref()
@@ -139,6 +171,7 @@ impl Config {
             debug,
             log_level,
             log_format,
+            errand: _,
         } = flags;
         let setting = |key: &'static str, flag: Option<String>| {
             let value = flag.or_else(|| keys.get(key).cloned());
@@ -308,6 +341,21 @@ mod tests {
     fn a_port_alone_means_every_address() {
         let config = resolve(&["--prometheus-serve-addr=:9980"], &[]).expect("address");
         assert_eq!(config.metrics.expect("served").to_string(), "[::]:9980");
+    }
+
+    #[test]
+    fn cleanup_needs_no_name_and_means_the_default_protocol() {
+        let flags =
+            Flags::try_parse_from(["tombolo-agent", "cleanup", "--table=100"]).expect("flags");
+        let Some(Errand::Cleanup(arguments)) = flags.errand else {
+            panic!("no cleanup: {flags:?}")
+        };
+        let expected = cleanup::Arguments {
+            protocol: 186,
+            table: Some(100),
+            metric: None,
+        };
+        assert_eq!(arguments, expected);
     }
 
     #[test]

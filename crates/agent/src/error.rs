@@ -42,6 +42,9 @@ pub enum Error {
     /// The node's addresses cannot be read.
     #[error("addresses of the node's devices")]
     Interfaces(#[source] rtnetlink::Error),
+    /// Something that the agent left on the node cannot be taken away.
+    #[error("cannot remove learned routes")]
+    Cleanup(#[source] fib::Error),
     /// No netlink socket.
     #[error("netlink socket")]
     Netlink(#[source] std::io::Error),

@@ -3,19 +3,25 @@
 //! ```text
 //!            watches                    plan::node (pure, synchronous)
 //! API ──► [follow] ──Snapshot──► (watch) ──► [reconcile] ──► (watch) Wish ──► [speaker]  ◄─ facts (mpsc) ─ [connection ×N]
-//!                                  ▲              ▲    │                         │                          [listener ×N]
-//!         [interfaces] ──(watch)───┘              │    └──► (watch) NodePlan     │
-//!                                                 └───────────── (watch) Report ◄┘
-//!                                                                    │
-//!                        API ◄── [status] ◄── NodePlan, Report ──────┤
-//!                        Prometheus, kubelet ◄── [http] ◄────────────┘
+//!                                              ▲   │   │                       ▲     │ │                    [listener ×N]
+//!         [interfaces] ──(watch) Devices ──────┤   │   └─► (watch) NodePlan    │     │ └──► (watch) Report
+//!                                              │   └─────► (watch) RoutesPlan  │     │
+//!                                              │                   │   (watch) Demand│(mpsc) Batch
+//!                                              │                   ▼           │     ▼
+//!                                              └───────────────► [routes] ─────┘     ·      ──► fib threads ×target
+//!                                                                   └──► (watch) Imports
+//!
+//!                        API ◄── [status] ◄──── NodePlan, Report, Imports
+//!                        Prometheus, kubelet ◄── [http] ◄── Report, Imports
 //! ```
 //!
-//! Wishes, plans and reports travel on watch channels, where the latest wins; bytes and connections on one bounded
-//! channel, so that a busy speaker slows its peers down and loses nothing. Every task has one owner and ends when
-//! its handle is dropped. The API server may come and go: sessions and routes stay as the last plan wants them.
+//! Wishes, plans and reports travel on watch channels, where the latest wins; bytes, connections and learned routes on
+//! bounded ones, so that a busy speaker slows its peers down and loses nothing, and a busy kernel makes changed routes wait
+//! in the speaker's table. Every task has one owner and ends when its handle is dropped. The API server may come and go:
+//! sessions and routes stay as the last plan wants them.
 
 pub mod apply;
+pub mod cleanup;
 pub mod config;
 mod error;
 mod homecoming;
@@ -25,10 +31,11 @@ mod metrics;
 pub mod observe;
 mod pace;
 mod reconcile;
+mod routes;
 mod run;
 mod speaker;
 mod status;
 
 pub use config::Config;
 pub use error::Error;
-pub use run::run;
+pub use run::{carry_out, run};

@@ -1,20 +1,34 @@
-//! `tombolo-agent`: configure, run, drain.
+//! `tombolo-agent`: configure, run, drain. Or `tombolo-agent cleanup`.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "cleanup says what it did to whoever called it"
+)]
 
 use std::process::ExitCode;
 
-use agent::config::{Config, LogFormat};
+use agent::cleanup;
+use agent::config::{Config, Invocation, LogFormat};
 use tracing::{Level, error, warn};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let config = match Config::load() {
-        Ok(config) => config,
+    match Invocation::load() {
+        Ok(Invocation::Run(config)) => run(*config),
+        Ok(Invocation::Cleanup(arguments)) => {
+            log(Level::INFO, LogFormat::Text);
+            let outcome = cleanup::run(arguments);
+            conclude(outcome.map(|outcome| print!("{outcome}")))
+        }
         Err(problem) => {
             log(Level::INFO, LogFormat::Text);
             error!("{}", cluster::causes(&problem));
-            return ExitCode::from(2);
+            ExitCode::from(2)
         }
-    };
+    }
+}
+
+fn run(config: Config) -> ExitCode {
     log(config.log_level, config.log_format);
     if !config.unknown.is_empty() {
         warn!(
@@ -30,6 +44,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime.block_on(agent::run(config)),
         Err(problem) => Err(agent::Error::Runtime(problem)),
     };
+    conclude(end)
+}
+
+fn conclude(end: Result<(), agent::Error>) -> ExitCode {
     match end {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {

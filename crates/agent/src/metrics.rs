@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plan::node::{IpFamily, NodePlan, ObservedPeer, PeeringState};
+use plan::node::{IpFamily, NodePlan, ObservedPeer, ObservedRoutes, PeeringState, Refusal, Target};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::observe::Report;
+use crate::routes::Imports;
 
 type InstanceLabels = [(&'static str, String); 1];
 
@@ -28,12 +29,13 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(reports: watch::Receiver<Report>) -> Self {
+    pub(crate) fn new(reports: watch::Receiver<Report>, imports: watch::Receiver<Imports>) -> Self {
         // 50 µs to 0.8 s: a plan takes microseconds; one that takes a second is a defect worth seeing.
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_05, 4.0, 8));
         let durations = Family::new_with_constructor(histogram);
         let errors = Family::default();
-        let mut registry = Registry::with_prefix("cilium_bgp_control_plane");
+        let mut whole = Registry::default();
+        let registry = whole.sub_registry_with_prefix("cilium_bgp_control_plane");
         registry.register(
             "reconcile_errors",
             "Parts of the configuration found impossible",
@@ -45,8 +47,10 @@ impl Metrics {
             Family::clone(&durations),
         );
         registry.register_collector(Box::new(Sessions { reports }));
+        let ours = whole.sub_registry_with_prefix("tombolo");
+        ours.register_collector(Box::new(LearnedRoutes { imports }));
         Self {
-            registry: Arc::new(registry),
+            registry: Arc::new(whole),
             errors,
             durations,
         }
@@ -60,7 +64,8 @@ impl Metrics {
                 .observe(elapsed.as_secs_f64());
         }
         for rejected in &plan.rejected {
-            self.errors.get_or_create(&labels(&rejected.instance)).inc();
+            let instance = rejected.instance.as_deref().unwrap_or_default();
+            self.errors.get_or_create(&labels(instance)).inc();
         }
     }
 
@@ -155,4 +160,132 @@ fn counts(
         (labels, i64::from(value(count)))
     };
     peer.routes.iter().map(row).collect()
+}
+
+/// Gauges of learned routes, by where they go. A target that cannot be taken care of has none: its counts are old.
+#[derive(Debug)]
+struct LearnedRoutes {
+    imports: watch::Receiver<Imports>,
+}
+
+type Values = fn(&ObservedRoutes) -> Vec<(Option<(&'static str, String)>, u64)>;
+
+/// Name, description, and a value per target and further label.
+const LEARNED: [(&str, &str, Values); 4] = [
+    (
+        "learned_routes_installed",
+        "Learned routes in the kernel",
+        |routes| vec![(None, routes.installed)],
+    ),
+    (
+        "learned_routes_pending",
+        "Learned routes on their way into the kernel or out of it",
+        |routes| vec![(None, routes.pending)],
+    ),
+    (
+        "learned_routes_withheld",
+        "Accepted routes that are not in the kernel, by reason",
+        |routes| {
+            let withheld = routes.withheld.iter();
+            withheld
+                .map(|group| (Some(("reason", group.reason.clone())), group.routes))
+                .collect()
+        },
+    ),
+    (
+        "learned_routes_refused",
+        "Learned routes that no import accepts, by reason",
+        |routes| {
+            let refused = routes.refused.iter();
+            refused
+                .map(|(reason, group)| {
+                    (Some(("reason", refusal(*reason).to_owned())), group.routes)
+                })
+                .collect()
+        },
+    ),
+];
+
+impl Collector for LearnedRoutes {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let imports = self.imports.borrow().clone();
+        for (name, help, values) in LEARNED {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            let running = imports
+                .iter()
+                .filter(|(_, routes)| routes.problem.is_none());
+            for (target, routes) in running {
+                for (label, value) in values(routes) {
+                    let labels: Vec<_> = target_labels(*target).into_iter().chain(label).collect();
+                    let value = i64::try_from(value).unwrap_or(i64::MAX);
+                    ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn target_labels(target: Target) -> [(&'static str, String); 3] {
+    let Target {
+        table,
+        protocol,
+        metric,
+    } = target;
+    [
+        ("table", table.to_string()),
+        ("protocol", protocol.to_string()),
+        ("metric", metric.to_string()),
+    ]
+}
+
+fn refusal(reason: Refusal) -> &'static str {
+    match reason {
+        Refusal::NotAccepted => "not-accepted",
+        Refusal::DefaultRoute => "default-route",
+        Refusal::PodCidr => "pod-cidr",
+        Refusal::ServiceCidr => "service-cidr",
+        Refusal::NodeAddress => "node-address",
+        Refusal::Connected => "connected",
+        Refusal::ServiceAddress => "service-address",
+        Refusal::Loopback => "loopback",
+        Refusal::LinkLocal => "link-local",
+        Refusal::Multicast => "multicast",
+        Refusal::Announced => "announced",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn learned_routes_are_counted_by_target_under_our_own_name() {
+        let target = Target {
+            table: 254,
+            protocol: 186,
+            metric: 30,
+        };
+        let refused = plan::node::RefusedRoutes {
+            routes: 2,
+            examples: Vec::new(),
+        };
+        let routes = ObservedRoutes {
+            installed: 7,
+            refused: [(Refusal::PodCidr, refused)].into(),
+            ..ObservedRoutes::default()
+        };
+        let (_reports, reports) = watch::channel(Report::default());
+        let (_imports, imports) = watch::channel(Imports::from([(target, routes)]));
+        let text = Metrics::new(reports, imports).encode().expect("text");
+        let marks = r#"table="254",protocol="186",metric="30""#;
+        for line in [
+            format!("tombolo_learned_routes_installed{{{marks}}} 7"),
+            format!(r#"tombolo_learned_routes_refused{{{marks},reason="pod-cidr"}} 2"#),
+        ] {
+            assert!(text.contains(&line), "{line} is missing:\n{text}");
+        }
+        assert!(text.contains("cilium_bgp_control_plane_session_state"));
+        assert_eq!(text.matches("# EOF").count(), 1);
+    }
 }

@@ -1,4 +1,4 @@
-//! The joint up: the speaker's reports in the plan's words.
+//! The joint up: reports of the speaker and of the kernel's routes in the plan's words.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -6,8 +6,11 @@ use std::time::Instant;
 use bgp::report::{PeerReport, SessionState};
 use bgp::{Afi, Family};
 use jiff::Timestamp;
-use plan::node::observed::RouteCount;
-use plan::node::{IpFamily, ObservedPeer, PeeringState};
+use plan::node::observed::{EXAMPLES, RouteCount};
+use plan::node::{
+    IpFamily, ObservedPeer, ObservedRoutes, PeeringState, Refusal, RefusedRoutes, RoutesProblem,
+    WithheldRoutes,
+};
 
 /// What the speaker says is true.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -72,6 +75,29 @@ pub fn peer(report: &PeerReport, epoch: &Epoch) -> ObservedPeer {
             .collect(),
         end_of_rib_sent: report.end_of_rib_sent,
         last_down: report.last_down.as_ref().map(ToString::to_string),
+    }
+}
+
+/// The routes of one target in the plan's words.
+#[must_use]
+pub fn routes(
+    report: &fib::Report,
+    refused: BTreeMap<Refusal, RefusedRoutes>,
+    ready: bool,
+    problem: Option<RoutesProblem>,
+) -> ObservedRoutes {
+    let withheld = report.withheld.iter().map(|group| WithheldRoutes {
+        reason: group.reason.to_string(),
+        routes: group.routes as u64,
+        examples: group.examples.iter().copied().take(EXAMPLES).collect(),
+    });
+    ObservedRoutes {
+        installed: report.installed as u64,
+        pending: (report.pending + report.removing) as u64,
+        withheld: withheld.collect(),
+        refused,
+        ready,
+        problem,
     }
 }
 

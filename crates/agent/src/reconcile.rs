@@ -1,25 +1,25 @@
 //! On any change: plan, then hand out. The only loop that closes the circle from observation to plan.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use plan::Snapshot;
-use plan::node::{NodePlan, Observed, Settings};
+use plan::node::{NodePlan, Observed, RoutesPlan, Settings};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::apply::{self, Wish};
+use crate::interfaces::Devices;
 use crate::metrics::Metrics;
 
 /// What the planner reads and writes.
 pub(crate) struct Reconcile {
     pub(crate) settings: Settings,
     pub(crate) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
-    pub(crate) interfaces: watch::Receiver<BTreeMap<String, Vec<IpAddr>>>,
+    pub(crate) devices: watch::Receiver<Devices>,
     pub(crate) plans: watch::Sender<Option<Arc<NodePlan>>>,
     pub(crate) wishes: watch::Sender<Option<Wish>>,
+    pub(crate) routes: watch::Sender<Option<Arc<RoutesPlan>>>,
     pub(crate) metrics: Metrics,
 }
 
@@ -34,24 +34,34 @@ impl Reconcile {
             }
             tokio::select! {
                 changed = self.snapshots.changed() => if changed.is_err() { return },
-                changed = self.interfaces.changed() => if changed.is_err() { return },
+                changed = self.devices.changed() => if changed.is_err() { return },
             }
         }
     }
 
     fn plan(&mut self, snapshot: &Snapshot) {
         let started = Instant::now();
-        let interfaces = self.interfaces.borrow_and_update().clone();
+        let devices = self.devices.borrow_and_update().clone();
         let observed = Observed {
-            interfaces,
+            interfaces: devices.usable,
+            interface_networks: devices.networks,
             ..Observed::default()
         };
         let plan = plan::node::plan(snapshot, &self.settings, &observed);
+        // Where not even loopback has an address, the devices have not been read yet, and nothing guards them.
+        let guarded = !observed.interface_networks.is_empty();
         let elapsed = started.elapsed();
         let wish = Some(apply::wish(&plan));
         self.wishes.send_if_modified(|current| {
             let changed = *current != wish;
             *current = wish;
+            changed
+        });
+        self.routes.send_if_modified(|current| {
+            let changed = guarded && current.as_deref() != Some(&plan.routes);
+            if changed {
+                *current = Some(Arc::new(plan.routes.clone()));
+            }
             changed
         });
         let previous = self.plans.borrow().clone();

@@ -3,21 +3,26 @@
 use std::sync::Arc;
 
 use api::node_config::PeeringState;
+use bgp::Goodbye;
 use cluster::{ConnectOptions, Following, Interest};
 use plan::Snapshot;
-use plan::node::Settings;
+use plan::node::{NodePlan, RoutesPlan, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::apply::Wish;
+use crate::apply::{self, Wish};
 use crate::homecoming::{self, Home};
 use crate::metrics::Metrics;
 use crate::reconcile::Reconcile;
-use crate::speaker::{Farewell, Identity, SpeakerTask};
+use crate::routes::{self, Demand, Ends, Imports, RoutesTask};
+use crate::speaker::{Farewell, Identity, Outlet, SpeakerTask};
 use crate::status::StatusTask;
-use crate::{Config, Error, http, interfaces};
+use crate::{Config, Error, cleanup, http, interfaces};
+
+/// Batches of learned routes that may wait for the kernel. More would only be memory: what does not fit stays where it is.
+const LEARNED_QUEUE: usize = 4;
 
 /// Runs the agent until SIGTERM or SIGINT, and then takes leave of its peers.
 ///
@@ -43,8 +48,9 @@ struct Agent {
     client: cluster::Client,
     following: Following,
     farewell: mpsc::Sender<Farewell>,
-    /// Held: dropping it ends every task.
-    _tasks: JoinSet<()>,
+    routes: watch::Receiver<Option<Arc<RoutesPlan>>>,
+    /// Dropping it ends every task.
+    tasks: JoinSet<()>,
 }
 
 impl Agent {
@@ -69,16 +75,17 @@ impl Agent {
         let (report_sender, reports) = watch::channel(crate::observe::Report::default());
         let (plan_sender, plans) = watch::channel(None);
         let (wish_sender, wishes) = watch::channel(None);
-        let (interface_sender, interface_receiver) = watch::channel(interfaces::Interfaces::new());
+        let (device_sender, devices) = watch::channel(interfaces::Devices::default());
+        let (routes_sender, routes_plans) = watch::channel(None);
         let (farewell, farewell_receiver) = mpsc::channel(1);
-        let metrics = Metrics::new(reports.clone());
-
         let mut tasks = JoinSet::new();
+        let (outlet, imports) = install(&mut tasks, routes_plans.clone(), devices.clone());
+        let metrics = Metrics::new(reports.clone(), imports.clone());
         tasks.spawn(http::serve_health(health, reports.clone()));
         if let Some(listener) = metrics_listener {
             tasks.spawn(http::serve_metrics(listener, metrics.clone()));
         }
-        tasks.spawn(interfaces::follow(interface_sender));
+        tasks.spawn(interfaces::follow(device_sender));
         let reconcile = Reconcile {
             settings: Settings {
                 node: config.node.clone(),
@@ -86,9 +93,10 @@ impl Agent {
                 without_endpoints: config.without_endpoints,
             },
             snapshots: following.snapshot.clone(),
-            interfaces: interface_receiver,
+            devices,
             plans: plan_sender,
             wishes: wish_sender,
+            routes: routes_sender,
             metrics,
         };
         tasks.spawn(reconcile.run());
@@ -98,6 +106,7 @@ impl Agent {
             wishes,
             farewell: farewell_receiver,
             reports: report_sender,
+            outlet,
         };
         tasks.spawn(speaker.run());
         let status = StatusTask {
@@ -107,18 +116,21 @@ impl Agent {
             snapshots: following.snapshot.clone(),
             plans,
             reports,
+            imports,
         };
         tasks.spawn(status.run());
         Ok(Self {
             client,
             following,
             farewell,
-            _tasks: tasks,
+            routes: routes_plans,
+            tasks,
         })
     }
 
-    /// Says goodbye on all sessions, silently where a successor is expected.
-    async fn drain(self, config: &Config) {
+    /// Says goodbye on all sessions, silently where a successor is expected. For it learned routes stay; where none is, they
+    /// go too.
+    async fn drain(mut self, config: &Config) {
         let home = config
             .daemon_set
             .as_ref()
@@ -134,7 +146,68 @@ impl Agent {
             // An error means that the speaker ended without a word: there is nobody left to wait for.
             drop(finished.await);
         }
+        self.tasks.shutdown().await;
+        match goodbye {
+            Goodbye::Silent => {}
+            Goodbye::Cease => self.remove_routes(),
+        }
     }
+
+    fn remove_routes(&self) {
+        let plan = self.routes.borrow().clone().unwrap_or_default();
+        for target in plan.imports.keys() {
+            match cleanup::routes(routes::identity(*target)) {
+                // Without the capability none was installed.
+                Ok(_) | Err(fib::Error::NotPermitted) => {}
+                Err(error) => {
+                    warn!(
+                        error = cluster::causes(&error),
+                        "learned routes cannot be removed"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Starts the task of learned routes. What the speaker needs for it, and what it reports.
+fn install(
+    tasks: &mut JoinSet<()>,
+    plans: watch::Receiver<Option<Arc<RoutesPlan>>>,
+    devices: watch::Receiver<interfaces::Devices>,
+) -> (Outlet, watch::Receiver<Imports>) {
+    let (demand_sender, demand) = watch::channel(Demand::default());
+    let (batches, learned) = mpsc::channel(LEARNED_QUEUE);
+    let (report, imports) = watch::channel(Imports::default());
+    let task = RoutesTask::new(Ends {
+        plans,
+        devices,
+        learned,
+        demand: demand_sender,
+        report,
+    });
+    tasks.spawn(task.run());
+    (Outlet { demand, batches }, imports)
+}
+
+/// Carries out one plan until dropped, without Kubernetes: peers are spoken to and what is learned of them is installed as by
+/// the agent.
+pub async fn carry_out(plan: NodePlan) {
+    let (device_sender, devices) = watch::channel(interfaces::Devices::default());
+    let (_wishes, wishes) = watch::channel(Some(apply::wish(&plan)));
+    let (_routes, plans) = watch::channel(Some(Arc::new(plan.routes)));
+    let (_farewell, farewell) = mpsc::channel(1);
+    let (reports, _nobody) = watch::channel(crate::observe::Report::default());
+    let identity = Identity {
+        host_name: "node".into(),
+        resumed: Arc::from([]),
+    };
+    let speaker = SpeakerTask::new(identity, reports);
+    let mut tasks = JoinSet::new();
+    let (outlet, _imports) = install(&mut tasks, plans, devices);
+    tasks.spawn(interfaces::follow(device_sender));
+    tasks.spawn(speaker.run(wishes, farewell, outlet));
+    while tasks.join_next().await.is_some() {}
 }
 
 /// The speaker's start: it waits for the first snapshot, which says whether an earlier process had sessions up.
@@ -144,6 +217,7 @@ struct Speaking {
     wishes: watch::Receiver<Option<Wish>>,
     farewell: mpsc::Receiver<Farewell>,
     reports: watch::Sender<crate::observe::Report>,
+    outlet: Outlet,
 }
 
 impl Speaking {
@@ -166,7 +240,7 @@ impl Speaking {
             resumed: resumed.into(),
         };
         SpeakerTask::new(identity, self.reports)
-            .run(self.wishes, self.farewell)
+            .run(self.wishes, self.farewell, self.outlet)
             .await;
     }
 }

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use crate::observe::Report;
 use crate::pace::Pace;
+use crate::routes::Imports;
 
 const FIELD_MANAGER: &str = "tombolo-agent";
 
@@ -27,6 +28,7 @@ pub(crate) struct StatusTask {
     pub(crate) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     pub(crate) plans: watch::Receiver<Option<Arc<NodePlan>>>,
     pub(crate) reports: watch::Receiver<Report>,
+    pub(crate) imports: watch::Receiver<Imports>,
 }
 
 impl StatusTask {
@@ -66,6 +68,7 @@ impl StatusTask {
             changed = self.snapshots.changed() => changed.is_ok(),
             changed = self.plans.changed() => changed.is_ok(),
             changed = self.reports.changed() => changed.is_ok(),
+            changed = self.imports.changed() => changed.is_ok(),
         }
     }
 
@@ -96,6 +99,7 @@ impl StatusTask {
         let observed = Observed {
             peers: report.peers,
             listen_failures: report.listen_failures,
+            imports: self.imports.borrow_and_update().clone(),
             ..Observed::default()
         };
         Some(status::status(

@@ -131,7 +131,7 @@ pub const MESSAGE_MAX_LENGTH: usize = 32_768;
 /// Schema of a list of conditions, with the bounds of Kubernetes' own `metav1.Condition`.
 pub(crate) fn list_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
-        "description": "What is wrong, by type; no problem is reported as False.",
+        "description": "What is said of the object, by type. Where the type names a problem, no problem is reported as False.",
         "type": "array",
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["type"],
@@ -164,7 +164,7 @@ pub(crate) fn list_schema(_: &mut SchemaGenerator) -> Schema {
                     "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
                 },
                 "status": {
-                    "description": "True where there is a problem, Unknown where the condition only tells a number.",
+                    "description": "Whether what the type names is so, which with types of Cilium's is a problem; Unknown where the condition only tells a number.",
                     "type": "string",
                     "enum": ["True", "False", "Unknown"],
                 },

@@ -1,7 +1,7 @@
 //! The CustomResourceDefinitions of our kinds, as they are installed.
 //!
-//! Version `v2` is what the Rust types say. Version `v2alpha1` is `v2` with the differences that each kind lists.
-//! Objects of both are structurally compatible, so there is no conversion.
+//! Version `v2` of Cilium's kinds is what the Rust types say. Version `v2alpha1` is `v2` with the differences that each kind
+//! lists. Objects of both are structurally compatible, so there is no conversion. Kinds of our own group have one version.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,10 @@ use kube::CustomResourceExt;
 use serde_json::Value;
 
 use crate::{
-    CiliumBGPAdvertisement, CiliumBGPClusterConfig, CiliumBGPNodeConfig,
+    BGPRouteImport, CiliumBGPAdvertisement, CiliumBGPClusterConfig, CiliumBGPNodeConfig,
     CiliumBGPNodeConfigOverride, CiliumBGPPeerConfig, CiliumLoadBalancerIPPool, advertisement,
     cluster_config, load_balancer_ip_pool, node_config, node_config_override, peer_config,
+    route_import,
 };
 
 /// Label in which Cilium keeps the version of its definitions. Cilium's operator replaces a definition whose version is
@@ -26,8 +27,8 @@ const SCHEMA_VERSION_LABEL: (&str, &str) = ("io.cilium.k8s.crd.schema.version", 
 /// Tells Helm to leave the definitions, and with them all objects, when the chart is uninstalled.
 const KEEP_ANNOTATION: (&str, &str) = ("helm.sh/resource-policy", "keep");
 
-/// The definitions we install, by name. Each carries Cilium's schema version as a label and Helm's keep policy as an
-/// annotation.
+/// The definitions we install: Cilium's by name, then our own. Each carries Helm's keep policy as an annotation, Cilium's
+/// also its schema version as a label.
 #[must_use]
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
     vec![
@@ -43,6 +44,7 @@ pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
             load_balancer_ip_pool::COLUMNS,
             load_balancer_ip_pool::V2ALPHA1,
         ),
+        own_definition::<BGPRouteImport>(route_import::COLUMNS),
     ]
 }
 
@@ -71,14 +73,25 @@ fn whole_numbers(value: &mut Value) {
     }
 }
 
+/// A kind of Cilium's.
 fn definition<Kind: CustomResourceExt>(
     columns: &[Column],
     v2alpha1: &[Difference],
 ) -> CustomResourceDefinition {
-    let mut definition = Kind::crd();
-    let entry =
-        |(key, value): (&str, &str)| Some(BTreeMap::from([(key.to_owned(), value.to_owned())]));
+    let mut definition = own_definition::<Kind>(columns);
     definition.metadata.labels = entry(SCHEMA_VERSION_LABEL);
+    let versions = &mut definition.spec.versions;
+    let old: Vec<_> = versions
+        .iter()
+        .map(|version| deprecated(version, v2alpha1))
+        .collect();
+    versions.extend(old);
+    definition
+}
+
+/// A kind in the versions its Rust type has.
+fn own_definition<Kind: CustomResourceExt>(columns: &[Column]) -> CustomResourceDefinition {
+    let mut definition = Kind::crd();
     definition.metadata.annotations = entry(KEEP_ANNOTATION);
 
     let spec = &mut definition.spec;
@@ -90,13 +103,11 @@ fn definition<Kind: CustomResourceExt>(
     for version in &mut spec.versions {
         complete(version, columns);
     }
-    let old = spec
-        .versions
-        .iter()
-        .map(|version| deprecated(version, v2alpha1))
-        .collect::<Vec<_>>();
-    spec.versions.extend(old);
     definition
+}
+
+fn entry((key, value): (&str, &str)) -> Option<BTreeMap<String, String>> {
+    Some(BTreeMap::from([(key.to_owned(), value.to_owned())]))
 }
 
 /// Adds to a version what the derived one lacks: columns, subresources, the fields every object has.

@@ -1,7 +1,8 @@
 //! The custom resources users write and read.
 //!
-//! One Rust type per kind, which is the program's view of version `v2` of group `cilium.io`. The same types
-//! generate the CustomResourceDefinitions ([`crd`]), in which `v2alpha1` is `v2` with a few listed differences.
+//! One Rust type per kind: the program's view of version `v2` of group `cilium.io`, and of version `v1alpha1` of group
+//! `tombolo.io` for what Cilium has no kind for. The same types generate the CustomResourceDefinitions ([`crd`]), in which
+//! Cilium's `v2alpha1` is `v2` with a few listed differences.
 //!
 //! Promises:
 //! - A field's Rust type holds every value its schema admits, so that no stored object fails to parse. What the
@@ -22,6 +23,7 @@ pub mod load_balancer_ip_pool;
 pub mod node_config;
 pub mod node_config_override;
 pub mod peer_config;
+pub mod route_import;
 pub mod selector;
 
 pub use advertisement::CiliumBGPAdvertisement;
@@ -31,4 +33,5 @@ pub use load_balancer_ip_pool::CiliumLoadBalancerIPPool;
 pub use node_config::CiliumBGPNodeConfig;
 pub use node_config_override::CiliumBGPNodeConfigOverride;
 pub use peer_config::CiliumBGPPeerConfig;
+pub use route_import::BGPRouteImport;
 pub use selector::{InvalidSelector, LabelSelector, Selector};

@@ -102,7 +102,7 @@ pub struct NodeConfigStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub bgp_instances: Vec<InstanceStatus>,
-    /// `BGPReconcileError`.
+    /// `BGPReconcileError`, and `tombolo.io/RoutesImported` where learned routes are installed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "condition::list_schema")]
     pub conditions: Vec<Condition>,
@@ -270,6 +270,11 @@ pub(crate) const COLUMNS: &[Column] = &[
         "True where part of the configuration cannot be carried out",
     ),
     Column::string(
+        "Imported",
+        r#".status.conditions[?(@.type=="tombolo.io/RoutesImported")].status"#,
+        "True where the learned routes that a BGPRouteImport accepts are in the kernel",
+    ),
+    Column::string(
         "Peer Address",
         ".status.bgpInstances[0].peers[0].peerAddress",
         "Address of the first peer",
@@ -289,8 +294,14 @@ pub(crate) const COLUMNS: &[Column] = &[
     .wide(),
     Column::string(
         "Problem",
-        r#".status.conditions[?(@.status=="True")].message"#,
+        r#".status.conditions[?(@.type=="cilium.io/BGPReconcileError")].message"#,
         "What cannot be carried out",
+    )
+    .wide(),
+    Column::string(
+        "Import",
+        r#".status.conditions[?(@.type=="tombolo.io/RoutesImported")].message"#,
+        "How many learned routes are in the kernel, and which are not",
     )
     .wide(),
 ];

@@ -65,12 +65,18 @@ fn complete_objects_use_every_field_of_their_schema() {
 #[test]
 fn whatever_the_api_server_admits_is_read() {
     let kinds = documents(ADMISSION).remove(0);
+    let definitions = api::crd::custom_resource_definitions();
     let mut read = 0;
     for (kind, rows) in kinds.as_object().expect("rows by kind") {
+        let definition = definitions
+            .iter()
+            .find(|definition| definition.spec.names.kind == *kind)
+            .unwrap_or_else(|| panic!("{kind} is none of our kinds"));
+        let (group, version) = (&definition.spec.group, &definition.spec.versions[0].name);
         let rows = rows.as_array().expect("rows").iter();
         for row in rows.filter(|row| row.get("rejected").is_none()) {
             let mut object = row.clone();
-            object["apiVersion"] = json!("cilium.io/v2");
+            object["apiVersion"] = json!(format!("{group}/{version}"));
             object["kind"] = json!(kind);
             object["metadata"] = json!({"name": "admitted"});
             let problem = match kind.as_str() {
@@ -82,7 +88,8 @@ fn whatever_the_api_server_admits_is_read() {
                 }
                 "CiliumBGPPeerConfig" => problem::<api::CiliumBGPPeerConfig>(object),
                 "CiliumLoadBalancerIPPool" => problem::<api::CiliumLoadBalancerIPPool>(object),
-                other => panic!("{other} is none of our kinds"),
+                "BGPRouteImport" => problem::<api::BGPRouteImport>(object),
+                other => panic!("{other} has no type here"),
             };
             assert!(problem.is_none(), "{kind}: {}: {problem:?}", row["claim"]);
             read += 1;
@@ -105,11 +112,46 @@ fn a_minimal_object_has_nothing_that_was_not_written() {
         json!({"kind": "CiliumLoadBalancerIPPool", "spec": {}}),
         json!({"kind": "CiliumLoadBalancerIPPool", "spec": {"serviceSelector": {}, "blocks": [{}]}, "status": {}}),
     ];
-    for mut object in minimal {
-        object["apiVersion"] = json!("cilium.io/v2");
+    let own = [
+        json!({"kind": "BGPRouteImport", "spec": {"rules": [{"cidr": "10.0.0.0/8", "action": "Accept"}]}}),
+        json!({"kind": "BGPRouteImport", "spec": {"nodeSelector": {}, "rules": [{"cidr": "::/0", "action": "Reject"}]}}),
+    ];
+    let minimal = minimal.into_iter().map(|object| ("cilium.io/v2", object));
+    let own = own
+        .into_iter()
+        .map(|object| ("tombolo.io/v1alpha1", object));
+    for (api_version, mut object) in minimal.chain(own) {
+        object["apiVersion"] = json!(api_version);
         object["metadata"] = json!({"name": "minimal"});
         assert!(round_trip(&object).is_some(), "{object}");
     }
+}
+
+/// Where the server fills in what is not written, so does the program that reads an object of before.
+#[test]
+fn a_route_import_that_says_little_means_what_the_schema_fills_in() {
+    let object = json!({
+        "apiVersion": "tombolo.io/v1alpha1",
+        "kind": "BGPRouteImport",
+        "metadata": {"name": "all"},
+        "spec": {"rules": [{"cidr": "10.0.0.0/8", "action": "Accept"}]},
+    });
+    let import: api::BGPRouteImport = serde_json::from_value(object).expect("it is one");
+    let spec = &import.spec;
+    let meant = json!({"table": spec.table(), "metric": spec.metric(), "protocol": spec.protocol(),
+        "maximumPaths": spec.maximum_paths()});
+    let definitions = api::crd::custom_resource_definitions();
+    let definition = definitions
+        .iter()
+        .find(|definition| definition.spec.names.kind == "BGPRouteImport")
+        .expect("one of our kinds");
+    let manifest = api::crd::manifest(definition);
+    let fields = &manifest["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        ["properties"];
+    for (field, value) in meant.as_object().expect("fields") {
+        assert_eq!(&fields[field]["default"], value, "{field}");
+    }
+    assert_eq!(spec.effective_families().len(), 2);
 }
 
 #[test]
@@ -175,6 +217,7 @@ fn round_trip(document: &Value) -> Option<String> {
         }
         "CiliumBGPPeerConfig" => assert_round_trip::<api::CiliumBGPPeerConfig>(document),
         "CiliumLoadBalancerIPPool" => assert_round_trip::<api::CiliumLoadBalancerIPPool>(document),
+        "BGPRouteImport" => assert_round_trip::<api::BGPRouteImport>(document),
         _ => return None,
     }
     Some(kind.to_owned())

@@ -34,7 +34,8 @@ const FACTS: &[&str] = &[
 
 #[test]
 fn every_definition_equals_ciliums_except_for_listed_differences() {
-    let definitions = api::crd::custom_resource_definitions();
+    let mut definitions = api::crd::custom_resource_definitions();
+    definitions.retain(|definition| definition.spec.group == "cilium.io");
     assert_eq!(definitions.len(), FACTS.len());
     for (definition, facts) in definitions.iter().zip(FACTS) {
         let theirs: Value = serde_json::from_str(facts).expect("facts are JSON");

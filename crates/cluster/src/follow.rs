@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{
-    CiliumBGPAdvertisement, CiliumBGPClusterConfig, CiliumBGPNodeConfig,
+    BGPRouteImport, CiliumBGPAdvertisement, CiliumBGPClusterConfig, CiliumBGPNodeConfig,
     CiliumBGPNodeConfigOverride, CiliumBGPPeerConfig, CiliumLoadBalancerIPPool,
 };
-use plan::{EndpointSliceFacts, NodeFacts, ServiceFacts, Snapshot};
+use plan::{EndpointSliceFacts, NodeFacts, ServiceCidrFacts, ServiceFacts, Snapshot};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -105,6 +105,8 @@ pub(crate) enum Change {
     Pool(Told<CiliumLoadBalancerIPPool>),
     Service(Told<ServiceFacts>),
     EndpointSlice(Told<EndpointSliceFacts>),
+    ServiceCidr(Told<ServiceCidrFacts>),
+    RouteImport(Told<BGPRouteImport>),
 }
 
 struct Watches<'a> {
@@ -128,6 +130,8 @@ impl Watches<'_> {
             pools,
             services,
             endpoint_slices,
+            service_cidrs,
+            route_imports,
         } = interest;
         if let Some(nodes) = nodes {
             self.start_nodes(Kind::Node, CORE, nodes, Change::Node);
@@ -147,27 +151,8 @@ impl Watches<'_> {
         if *overrides {
             self.start_whole(Kind::Override, CILIUM, Change::Override);
         }
-        match node_configs {
-            None => {}
-            Some(NodeConfigInterest::Specs) => {
-                self.start_with(
-                    Kind::NodeConfig,
-                    CILIUM,
-                    None,
-                    false,
-                    wire::drop_status,
-                    Change::NodeConfig,
-                );
-            }
-            Some(NodeConfigInterest::Named(name)) => {
-                self.start(
-                    Kind::NodeConfig,
-                    CILIUM,
-                    Some(name.clone()),
-                    false,
-                    Change::NodeConfig,
-                );
-            }
+        if let Some(node_configs) = node_configs {
+            self.start_node_configs(node_configs);
         }
         if let Some(namespace) = secrets_namespace {
             self.start(
@@ -185,8 +170,13 @@ impl Watches<'_> {
             self.start_whole(Kind::Service, CORE, Change::Service);
         }
         if *endpoint_slices {
-            let wrap = Change::EndpointSlice;
-            self.start(Kind::EndpointSlice, DISCOVERY, None, false, wrap);
+            self.start_whole(Kind::EndpointSlice, DISCOVERY, Change::EndpointSlice);
+        }
+        if *service_cidrs {
+            self.start_whole(Kind::ServiceCidr, NETWORKING, Change::ServiceCidr);
+        }
+        if *route_imports {
+            self.start_whole(Kind::RouteImport, TOMBOLO, Change::RouteImport);
         }
     }
 
@@ -201,6 +191,15 @@ impl Watches<'_> {
             NodeInterest::Labels => self.start(kind, group, None, true, wrap),
             NodeInterest::Named(name) => self.start(kind, group, Some(name.clone()), false, wrap),
         }
+    }
+
+    fn start_node_configs(&mut self, node_configs: &NodeConfigInterest) {
+        let (only, slim): (_, fn(&mut _)) = match node_configs {
+            NodeConfigInterest::Specs => (None, wire::drop_status),
+            NodeConfigInterest::Named(name) => (Some(name.clone()), |_| {}),
+        };
+        let wrap = Change::NodeConfig;
+        self.start_with(Kind::NodeConfig, CILIUM, only, false, slim, wrap);
     }
 
     /// All objects of the kind, complete.
@@ -244,7 +243,9 @@ impl Watches<'_> {
 
 const CORE: &str = "/api/v1";
 const DISCOVERY: &str = "/apis/discovery.k8s.io/v1";
+const NETWORKING: &str = "/apis/networking.k8s.io/v1";
 const CILIUM: &str = "/apis/cilium.io/v2";
+const TOMBOLO: &str = "/apis/tombolo.io/v1alpha1";
 
 struct Owner {
     snapshot: Snapshot,
@@ -356,6 +357,12 @@ impl Owner {
             Change::EndpointSlice(told) => freshness
                 .note(Kind::EndpointSlice, told)
                 .is_some_and(|told| told.into(&mut snapshot.endpoint_slices)),
+            Change::ServiceCidr(told) => freshness
+                .note(Kind::ServiceCidr, told)
+                .is_some_and(|told| told.into(&mut snapshot.service_cidrs)),
+            Change::RouteImport(told) => freshness
+                .note(Kind::RouteImport, told)
+                .is_some_and(|told| told.into(&mut snapshot.route_imports)),
         }
     }
 }

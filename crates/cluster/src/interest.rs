@@ -27,6 +27,10 @@ pub enum Kind {
     Service,
     /// Kubernetes' EndpointSlice.
     EndpointSlice,
+    /// Kubernetes' ServiceCIDR; there is none before 1.33.
+    ServiceCidr,
+    /// BGPRouteImport; where Cilium has made the definitions of its kinds, that of ours may be missing.
+    RouteImport,
 }
 
 impl Kind {
@@ -45,6 +49,26 @@ impl Kind {
             Self::Pool => "ciliumloadbalancerippools",
             Self::Service => "services",
             Self::EndpointSlice => "endpointslices",
+            Self::ServiceCidr => "servicecidrs",
+            Self::RouteImport => "bgprouteimports",
+        }
+    }
+
+    /// Whether a cluster may do well without the kind for ever.
+    #[must_use]
+    pub fn is_optional(self) -> bool {
+        match self {
+            Self::CiliumNode | Self::ServiceCidr | Self::RouteImport => true,
+            Self::Node
+            | Self::ClusterConfig
+            | Self::PeerConfig
+            | Self::Advertisement
+            | Self::Override
+            | Self::NodeConfig
+            | Self::Secret
+            | Self::Pool
+            | Self::Service
+            | Self::EndpointSlice => false,
         }
     }
 }
@@ -98,6 +122,10 @@ pub struct Interest {
     pub services: bool,
     /// The EndpointSlices of all namespaces.
     pub endpoint_slices: bool,
+    /// All ServiceCIDRs.
+    pub service_cidrs: bool,
+    /// All BGPRouteImports.
+    pub route_imports: bool,
 }
 
 impl Interest {
@@ -126,8 +154,8 @@ impl Interest {
         }
     }
 
-    /// What the agent of a node reads: of its own node everything, of the others nothing, and all Services with their
-    /// endpoints.
+    /// What the agent of a node reads: of its own node everything, of the others nothing, all Services with their endpoints
+    /// and the ranges of their addresses, and which routes to import.
     #[must_use]
     pub fn agent(node: &str) -> Self {
         Self {
@@ -138,6 +166,8 @@ impl Interest {
             node_configs: Some(NodeConfigInterest::Named(node.to_owned())),
             services: true,
             endpoint_slices: true,
+            service_cidrs: true,
+            route_imports: true,
             ..Self::default()
         }
     }

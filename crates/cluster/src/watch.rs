@@ -32,7 +32,7 @@ const WATCH_GRACE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause after a failure: how long an API server that is back may go unnoticed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How often a kind is looked for whose CRD does not exist and need not.
+/// How often a kind is looked for that does not exist and need not.
 const ABSENT_PAUSE: Duration = Duration::from_secs(30);
 /// How long a kind that was there must be unknown to the API server until its objects count as gone.
 const BELIEVED_ABSENT: Duration = Duration::from_secs(10);
@@ -113,7 +113,7 @@ pub(crate) async fn watch<T: Wire>(
             Trouble::Other(reason) => Some(Told::Lost(reason)),
         };
         let wait = match told {
-            Some(Told::Absent) if source.kind == Kind::CiliumNode => ABSENT_PAUSE,
+            Some(Told::Absent) if source.kind.is_optional() => ABSENT_PAUSE,
             Some(_) | None => pause.next(),
         };
         if let Some(told) = told

@@ -2,6 +2,7 @@
 
 mod endpoint_slice;
 mod service;
+mod service_cidr;
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
@@ -80,7 +81,8 @@ whole!(
     api::CiliumBGPAdvertisement,
     api::CiliumBGPNodeConfigOverride,
     api::CiliumBGPNodeConfig,
-    api::CiliumLoadBalancerIPPool
+    api::CiliumLoadBalancerIPPool,
+    api::BGPRouteImport
 );
 
 /// A Node or a CiliumNode: the two keep the same facts in different places, and have no field in common that means

@@ -1,11 +1,11 @@
 //! Taking away what is ours, and nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::backlog::Backlog;
 use crate::difference::RouteOp;
 use crate::error::Error;
-use crate::kernel::{Fact, Nexthop, Via};
+use crate::kernel::{Fact, KernelRoute, Nexthop, Via};
 use crate::route::Identity;
 use crate::socket::{Outcome, Question, Requests};
 
@@ -18,6 +18,82 @@ pub struct Cleaned {
     pub nexthops: usize,
     /// Nexthop objects of ours left because somebody else's route leads to them and would go with them.
     pub kept: usize,
+}
+
+/// Routes in the kernel that carry the same marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// The marks.
+    pub identity: Identity,
+    /// How many routes there are.
+    pub routes: usize,
+    /// How many of them lead to a nexthop object that is numbered as only we do for these marks.
+    pub proven: usize,
+}
+
+impl Marked {
+    /// Whether these are routes of ours and not of another daemon with the same protocol number: one is proof, as nobody else
+    /// writes routes with all marks of ours.
+    pub fn is_ours(&self) -> bool {
+        self.proven > 0
+    }
+}
+
+/// What routes there are with a protocol number, in tables for routing daemons, by their marks in ascending order.
+///
+/// # Errors
+/// [`Error::Protocol`] for a number that belongs to the kernel or to people, and whatever keeps the kernel from answering.
+pub fn marked(protocol: u8) -> Result<Vec<Marked>, Error> {
+    let main = Identity {
+        table: Identity::MAIN,
+        protocol,
+        metric: 0,
+    };
+    main.check()?;
+    let mut requests = Requests::open()?;
+    let mut found: BTreeMap<(u32, u32), (usize, usize)> = BTreeMap::new();
+    for question in Question::routes(None, Some(protocol)) {
+        requests.ask(question, |fact| {
+            let Fact::Route(route) = fact else {
+                return;
+            };
+            let (identity, proven) = mark_of(&route);
+            if route.protocol == protocol && !route.narrowed && identity.check().is_ok() {
+                let (routes, ours) = found.entry((identity.table, identity.metric)).or_default();
+                *routes += 1;
+                *ours += usize::from(proven);
+            }
+        })?;
+    }
+    let marked = |((table, metric), (routes, proven))| Marked {
+        identity: Identity {
+            table,
+            metric,
+            ..main
+        },
+        routes,
+        proven,
+    };
+    Ok(found.into_iter().map(marked).collect())
+}
+
+/// The marks of a route, and whether its nexthop object proves them. An IPv6 route of ours that was to have no metric shows
+/// one.
+fn mark_of(route: &KernelRoute) -> (Identity, bool) {
+    let shown = Identity {
+        table: route.table,
+        protocol: route.protocol,
+        metric: route.metric,
+    };
+    let unspecified = Identity { metric: 0, ..shown };
+    let leads_to = |identity: Identity| match route.via {
+        Via::Object(id) => identity.nexthop_ids().contains(&id),
+        Via::Hops(_) | Via::OnLink(_) | Via::Other => false,
+    };
+    if unspecified.metric_for(route.prefix) == route.metric && leads_to(unspecified) {
+        return (unspecified, true);
+    }
+    (shown, leads_to(shown))
 }
 
 /// Removes the routes of an identity and its nexthop objects from the network namespace of this thread. Nobody must be putting them

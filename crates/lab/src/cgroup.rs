@@ -64,6 +64,20 @@ fn delegate(hierarchy: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// A group below the named one in the version 2 hierarchy, for processes that are no container's. The group itself may hold none
+/// where it hands on controllers (cgroups(7), "no internal processes").
+pub(crate) fn daemons(name: &str) -> Result<Option<PathBuf>, Error> {
+    let hierarchies = hierarchies()?;
+    let unified = hierarchies
+        .iter()
+        .find(|path| path.join("cgroup.controllers").exists());
+    let Some(group) = unified.map(|hierarchy| hierarchy.join(name).join("daemons")) else {
+        return Ok(None);
+    };
+    fs::create_dir_all(&group).map_err(Error::file(&group))?;
+    Ok(Some(group))
+}
+
 /// The processes in the group and all groups below it, in any hierarchy.
 pub(crate) fn processes(name: &str) -> Result<Vec<u32>, Error> {
     let mut pids = Vec::new();

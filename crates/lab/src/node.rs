@@ -6,6 +6,7 @@
 
 mod files;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use self::files::Surroundings;
 use crate::binaries::{self, CNI, CONTAINERD, KUBERNETES};
 use crate::cgroup;
+use crate::command::{self, Output};
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::namespace::Namespace;
@@ -161,6 +163,23 @@ impl Node {
     /// attach point of eBPF programs for this node alone.
     pub fn cgroup(&self) -> &str {
         &self.cgroup
+    }
+
+    /// Runs a program (the first word) to its end as one of the node's own daemons: in its namespaces and in its control group.
+    ///
+    /// # Errors
+    /// [`Error::Spawn`] when it cannot be started, [`Error::File`] when the control group cannot be made.
+    pub fn daemon<A: AsRef<OsStr>>(
+        &self,
+        words: impl IntoIterator<Item = A>,
+    ) -> Result<Output, Error> {
+        let Some(group) = cgroup::daemons(&self.cgroup)? else {
+            return self.machine.exec(words);
+        };
+        let procs = group.join("cgroup.procs");
+        let mut command = self.machine.command("sh");
+        command.args(["-c", r#"echo $$ > "$0" && exec "$@""#]);
+        command::run(command.arg(procs).args(words))
     }
 
     /// Its programs.

@@ -124,6 +124,8 @@ fn same_for_node_configs(a: &Snapshot, b: &Snapshot) -> bool {
         pools: _,
         services: _,
         endpoint_slices: _,
+        service_cidrs: _,
+        route_imports: _,
     } = a;
     let same_cilium_nodes = match (cilium_nodes, &b.cilium_nodes) {
         (Some(a), Some(b)) => same(a, b),

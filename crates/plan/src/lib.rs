@@ -12,5 +12,6 @@ pub mod snapshot;
 mod verdict;
 
 pub use snapshot::{
-    Endpoint, EndpointSliceFacts, NamespacedName, NodeFacts, ServiceFacts, Snapshot,
+    Endpoint, EndpointSliceFacts, NamespacedName, NodeFacts, ServiceCidrFacts, ServiceFacts,
+    Snapshot,
 };

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use api::InvalidSelector;
+use ipnet::IpNet;
+
 /// Type of the condition that names, at an object whose status the operator writes, what of it is not carried out. Cilium
 /// has none for these cases. It is `True` while there is something to name and absent otherwise, so that a healthy object
 /// has Cilium's conditions and no other. Its reason is that of the first entry; its message has one sentence per entry.
@@ -10,8 +13,8 @@ pub const CONDITION: &str = "tombolo.io/Rejected";
 /// A part of a node's configuration that cannot be carried out as written. It costs the named part only.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rejected {
-    /// BGP instance the part belongs to.
-    pub instance: String,
+    /// BGP instance the part belongs to; `None` where the reason names an object that no instance has to itself.
+    pub instance: Option<String>,
     /// Peer within the instance, where the reason concerns one.
     pub peer: Option<String>,
     /// What is wrong.
@@ -108,6 +111,63 @@ pub enum Reason {
         /// The value.
         value: i64,
     },
+    /// A BGPRouteImport that cannot be carried out. None of its routes is installed.
+    #[error("BGPRouteImport {import:?}: {problem}")]
+    RouteImportInvalid {
+        /// Its name.
+        import: String,
+        /// What is wrong with it.
+        problem: ImportProblem,
+    },
+}
+
+/// What is wrong with a BGPRouteImport. All but the first is refused by the schema already.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum ImportProblem {
+    /// The node selector is admitted by the schema and means nothing.
+    #[error("spec.nodeSelector is invalid: {0}")]
+    NodeSelector(#[from] InvalidSelector),
+    /// A rule.
+    #[error("spec.rules[{index}]: {problem}")]
+    Rule {
+        /// Its place.
+        index: usize,
+        /// What is wrong with it.
+        problem: RuleProblem,
+    },
+    /// A table of the kernel's.
+    #[error("spec.table: table {0} is not for learned routes")]
+    Table(u32),
+    /// A protocol number of somebody else's.
+    #[error("spec.protocol: the number {0} belongs to others")]
+    Protocol(u8),
+    /// Metric 0, which IPv6 has not.
+    #[error("spec.metric must not be 0")]
+    Metric,
+    /// No next hop at all.
+    #[error("spec.maximumPaths must not be 0")]
+    MaximumPaths,
+}
+
+/// What is wrong with a rule of a BGPRouteImport.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum RuleProblem {
+    /// The prefix is none.
+    #[error("cidr {0:?} is not a prefix")]
+    Cidr(String),
+    /// The prefix says more than its length.
+    #[error("cidr {0} has bits set behind its length")]
+    BitsBehind(IpNet),
+    /// No prefix has such a length, or none both.
+    #[error("no prefix in {prefix} has a length from {min_length} to {max_length}")]
+    Lengths {
+        /// The prefix of the rule.
+        prefix: IpNet,
+        /// Least length.
+        min_length: u8,
+        /// Greatest length.
+        max_length: u8,
+    },
 }
 
 /// Fields of Cilium's manifests that this version reads but does not carry out.
@@ -136,9 +196,12 @@ impl fmt::Display for Unsupported {
 
 impl fmt::Display for Rejected {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.peer {
-            Some(peer) => write!(formatter, "{}: peer {peer}: {}", self.instance, self.reason),
-            None => write!(formatter, "{}: {}", self.instance, self.reason),
+        if let Some(instance) = &self.instance {
+            write!(formatter, "{instance}: ")?;
         }
+        if let Some(peer) = &self.peer {
+            write!(formatter, "peer {peer}: ")?;
+        }
+        write!(formatter, "{}", self.reason)
     }
 }

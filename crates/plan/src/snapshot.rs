@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use api::condition::Condition;
 use api::{
-    CiliumBGPAdvertisement, CiliumBGPClusterConfig, CiliumBGPNodeConfig,
+    BGPRouteImport, CiliumBGPAdvertisement, CiliumBGPClusterConfig, CiliumBGPNodeConfig,
     CiliumBGPNodeConfigOverride, CiliumBGPPeerConfig, CiliumLoadBalancerIPPool,
 };
 use ipnet::IpNet;
@@ -38,6 +38,10 @@ pub struct Snapshot {
     pub services: BTreeMap<NamespacedName, Arc<ServiceFacts>>,
     /// EndpointSlices.
     pub endpoint_slices: BTreeMap<NamespacedName, Arc<EndpointSliceFacts>>,
+    /// ServiceCIDRs; none where Kubernetes has no such kind, before 1.33.
+    pub service_cidrs: BTreeMap<String, Arc<ServiceCidrFacts>>,
+    /// BGPRouteImports.
+    pub route_imports: BTreeMap<String, Arc<BGPRouteImport>>,
 }
 
 /// Namespace and name of an object. Displayed as `namespace/name`.
@@ -178,6 +182,13 @@ pub enum Ingress {
     Address(IpAddr),
     /// Anything else: a host name, or an address with a mode or ports.
     Foreign,
+}
+
+/// What we need to know of a ServiceCIDR, parsed once at the edge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceCidrFacts {
+    /// `spec.cidrs`, in order. Text that is no CIDR is left out.
+    pub cidrs: Vec<IpNet>,
 }
 
 /// What we need to know of a Node or a CiliumNode, parsed once at the edge.

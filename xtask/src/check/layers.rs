@@ -63,7 +63,7 @@ const LAWS: &[Law] = &[
     },
     Law {
         name: "agent",
-        may_use: &["api", "plan", "cluster", "bgp"],
+        may_use: &["api", "plan", "cluster", "bgp", "fib"],
         cannot_reach: &["lab"],
     },
     Law {

@@ -5,7 +5,9 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Instant;
 
+use bgp::rib::{Learned, LearnedPath};
 use bgp::{ConnectionId, Goodbye, Input, InstanceConfig, Output, Speaker};
+use ipnet::IpNet;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -27,6 +29,8 @@ pub(super) struct Instance {
     reporter: Reporter,
     /// Revision of the speaker's report that was published last.
     reported: Option<u64>,
+    /// What is learned is handed over.
+    feeds: bool,
 }
 
 impl Instance {
@@ -72,6 +76,7 @@ impl Instance {
             listener,
             reporter,
             reported: None,
+            feeds: false,
         }
     }
 
@@ -200,6 +205,44 @@ impl Instance {
             }
         }
         false
+    }
+
+    /// Begins, or begins anew, to hand over what is learned; or ends it.
+    pub(super) fn feed(&mut self, wanted: bool, now: Instant) {
+        if wanted {
+            self.feeds = true;
+            self.speaker.replay_learned(now);
+        } else {
+            self.feeds = false;
+            self.speaker.forget_learned();
+        }
+    }
+
+    /// Begins to hand over what is learned, unless it does.
+    pub(super) fn feed_once(&mut self, now: Instant) {
+        if !self.feeds {
+            self.feed(true, now);
+        }
+    }
+
+    pub(super) fn name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
+    pub(super) fn has_learned_news(&self) -> bool {
+        self.speaker.has_learned_news()
+    }
+
+    pub(super) fn has_converged(&self) -> bool {
+        self.speaker.has_converged()
+    }
+
+    pub(super) fn poll_learned(&mut self, most: usize) -> Vec<Learned> {
+        self.speaker.poll_learned(most)
+    }
+
+    pub(super) fn learned(&self, prefix: IpNet) -> Vec<LearnedPath> {
+        self.speaker.learned(prefix)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {

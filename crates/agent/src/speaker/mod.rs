@@ -3,6 +3,7 @@
 //! It moves bytes and time and decides nothing: what is sent, when, and why is the machine's business.
 
 mod instance;
+mod learned;
 mod listen;
 mod tcp;
 #[cfg(test)]
@@ -20,6 +21,8 @@ use tracing::info;
 use crate::apply::Wish;
 use crate::observe::{Epoch, Report};
 use instance::Instance;
+use learned::Handover;
+pub(crate) use learned::Outlet;
 use tcp::Fact;
 
 /// Facts waiting for the speaker. Each holds one read at most, so this bounds the memory of a peer that sends
@@ -56,6 +59,7 @@ pub(crate) struct SpeakerTask {
     epoch: Epoch,
     configured: bool,
     report_due: Option<Instant>,
+    handover: Handover,
 }
 
 impl SpeakerTask {
@@ -72,6 +76,7 @@ impl SpeakerTask {
             epoch: Epoch::now(),
             configured: false,
             report_due: None,
+            handover: Handover::default(),
         }
     }
 
@@ -80,9 +85,15 @@ impl SpeakerTask {
         mut self,
         mut wishes: watch::Receiver<Option<Wish>>,
         mut farewell: mpsc::Receiver<Farewell>,
+        outlet: Outlet,
     ) {
+        let Outlet {
+            mut demand,
+            batches,
+        } = outlet;
         // What was planned before this task began counts as news.
         wishes.mark_changed();
+        demand.mark_changed();
         loop {
             let deadline = self.next_deadline();
             tokio::select! {
@@ -94,6 +105,13 @@ impl SpeakerTask {
                     Err(_planner_gone) => return,
                 },
                 Some(fact) = self.facts.recv() => self.digest(fact),
+                // An error means that the routes' task is gone: nobody wants anything.
+                Ok(()) = demand.changed() => {
+                    let wanted = *demand.borrow_and_update();
+                    self.meet(wanted, Instant::now());
+                }
+                // There is room for as long as the kernel keeps up; else what has changed waits where it is.
+                Ok(room) = batches.reserve(), if self.has_batch() => room.send(self.batch()),
                 () = sleep_until(deadline.into()) => {}
                 order = farewell.recv() => {
                     let Some((goodbye, done)) = order else { return };
@@ -147,6 +165,9 @@ impl SpeakerTask {
                 Instance::new(name, wish, &self.identity, self.reporter.clone(), now)
             });
             instance.apply(wish, now);
+            if self.handover.is_on() {
+                instance.feed_once(now);
+            }
         }
         self.configured = true;
         self.report_due = Some(now);
@@ -181,7 +202,8 @@ impl SpeakerTask {
         for instance in self.instances.values_mut().chain(&mut self.leaving) {
             told |= instance.turn(now);
         }
-        self.leaving.retain(|instance| !instance.is_silent());
+        self.leaving
+            .retain(|instance| !instance.is_silent() || instance.has_learned_news());
         if told || self.report_due.is_some_and(|due| due <= now) {
             self.publish();
             self.report_due = None;

@@ -11,9 +11,10 @@ use plan::node::{ObservedPeer, PeeringState};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::{Farewell, Identity, SpeakerTask};
+use super::{Farewell, Identity, Outlet, SpeakerTask};
 use crate::apply::{InstanceWish, Wish};
 use crate::observe::Report;
+use crate::routes::Demand;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -36,7 +37,11 @@ impl Side {
         let (wishes, wish_receiver) = watch::channel(Some(wish));
         let (farewell, farewell_receiver) = mpsc::channel(1);
         let (report, reports) = watch::channel(Report::default());
-        tokio::spawn(SpeakerTask::new(identity, report).run(wish_receiver, farewell_receiver));
+        let (_nothing, demand) = watch::channel(Demand::default());
+        let (batches, _nobody) = mpsc::channel(1);
+        let outlet = Outlet { demand, batches };
+        let task = SpeakerTask::new(identity, report);
+        tokio::spawn(task.run(wish_receiver, farewell_receiver, outlet));
         Self {
             wishes,
             farewell,

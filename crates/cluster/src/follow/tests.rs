@@ -193,6 +193,56 @@ async fn cilium_nodes_are_none_where_the_kind_does_not_exist() {
     assert_eq!(scene.freshness.borrow().absent, BTreeSet::new());
 }
 
+/// Kubernetes before 1.33 has no ServiceCIDRs, and a cluster with Cilium's definitions need not have ours.
+#[tokio::test]
+async fn a_kind_that_need_not_exist_holds_up_no_snapshot() {
+    let mut scene = scene(&[Kind::Node, Kind::ServiceCidr, Kind::RouteImport]);
+    scene.tell(Change::Node(Told::All([node(1)].into()))).await;
+    scene.tell(Change::ServiceCidr(Told::Absent)).await;
+    assert_eq!(scene.next().await, None, "one is not known about yet");
+    scene.tell(Change::RouteImport(Told::Absent)).await;
+    let snapshot = scene.next().await.expect("both are known to be absent");
+    assert!(snapshot.service_cidrs.is_empty() && snapshot.route_imports.is_empty());
+    assert!(scene.freshness.borrow().is_live());
+
+    let facts = ServiceCidrFacts {
+        cidrs: vec!["10.96.0.0/12".parse().expect("a prefix")],
+    };
+    let came = [("kubernetes".to_owned(), Arc::new(facts))];
+    scene
+        .tell(Change::ServiceCidr(Told::All(came.clone().into())))
+        .await;
+    let snapshot = scene.next().await.expect("the kind came");
+    assert_eq!(snapshot.service_cidrs, came.into());
+    assert_eq!(scene.freshness.borrow().absent, [Kind::RouteImport].into());
+}
+
+#[tokio::test]
+async fn an_import_comes_changes_and_goes() {
+    let mut scene = scene(&[Kind::RouteImport]);
+    scene
+        .tell(Change::RouteImport(Told::All(BTreeMap::new())))
+        .await;
+    scene.next().await.expect("listed");
+    let import = |metric| {
+        let mut import = BGPRouteImport::default();
+        import.spec.metric = Some(metric);
+        Change::RouteImport(Told::Set("all".to_owned(), Arc::new(import)))
+    };
+    for metric in [30, 40] {
+        scene.tell(import(metric)).await;
+        let snapshot = scene.next().await.expect("it says something else");
+        assert_eq!(snapshot.route_imports["all"].spec.metric, Some(metric));
+    }
+    scene.tell(import(40)).await;
+    assert_eq!(scene.next().await, None, "it says the same");
+    scene
+        .tell(Change::RouteImport(Told::Removed("all".to_owned())))
+        .await;
+    let snapshot = scene.next().await.expect("it is gone");
+    assert!(snapshot.route_imports.is_empty());
+}
+
 fn service(namespace: &str, ingress: &str) -> (NamespacedName, Arc<ServiceFacts>) {
     let name = NamespacedName {
         namespace: namespace.to_owned(),

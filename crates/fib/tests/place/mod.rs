@@ -184,7 +184,8 @@ impl Place {
                 begin.elapsed() < Duration::from_secs(5),
                 "ip monitor does not start"
             );
-            if self.is_listening(monitor.child.id()) {
+            let process = monitor.child.id();
+            if self.is_listening(process) && is_waiting(process) {
                 break;
             }
         }
@@ -203,6 +204,12 @@ impl Place {
                 && u32::from_str_radix(words[3], 16).is_ok_and(|groups| groups & GROUPS == GROUPS)
         })
     }
+}
+
+/// Whether a process waits for a message. `ip monitor` reads the names of devices first, and drops what it hears meanwhile.
+fn is_waiting(process: u32) -> bool {
+    let wait = std::fs::read_to_string(format!("/proc/{process}/wchan"));
+    wait.is_ok_and(|wait| wait.contains("wait_for_more_packets"))
 }
 
 impl Drop for Place {

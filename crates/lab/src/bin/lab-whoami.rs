@@ -2,11 +2,12 @@
 //! host name, every address, the client's address and the request as it arrived.
 //!
 //! It listens on `--port N`, or `WHOAMI_PORT_NUMBER`, or 80, on IPv4 and IPv6, keeps connections alive
-//! and ends at SIGTERM. `/bench` answers `1`, `/health` answers nothing, both with status 200.
+//! and ends at SIGTERM. `/bench` answers `1`, `/health` answers nothing, both with status 200. A datagram to the same port is answered
+//! with host name and client's address; that is this program's own.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,11 @@ fn run() -> io::Result<()> {
     )?;
     let listener =
         TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))?;
+    let datagrams =
+        UdpSocket::bind(("::", port)).or_else(|_| UdpSocket::bind(("0.0.0.0", port)))?;
     let host = Arc::new(Host::here()?);
+    let same = Arc::clone(&host);
+    std::thread::spawn(move || answer_datagrams(&datagrams, &same));
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
             let host = Arc::clone(&host);
@@ -103,6 +108,19 @@ impl Host {
             })
             .collect();
         Ok(Self { name, addresses })
+    }
+}
+
+/// Who sent what cannot be answered does not hear of it.
+fn answer_datagrams(socket: &UdpSocket, host: &Host) {
+    let mut question = [0; 2048];
+    loop {
+        let Ok((_, peer)) = socket.recv_from(&mut question) else {
+            continue;
+        };
+        let from = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let answer = format!("Hostname: {}\nRemoteAddr: {from}\n", host.name);
+        socket.send_to(answer.as_bytes(), peer).ok();
     }
 }
 

@@ -20,18 +20,20 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// The node as Cilium sees it where Cilium's CRD exists and knows the node, else as Kubernetes does.
+    /// See [`node`].
     pub(super) fn node(&self) -> Option<&'a NodeFacts> {
-        let name = &self.settings.node;
-        let cilium = self
-            .snapshot
-            .cilium_nodes
-            .as_ref()
-            .and_then(|nodes| nodes.get(name));
-        cilium
-            .or_else(|| self.snapshot.nodes.get(name))
-            .map(AsRef::as_ref)
+        node(self.snapshot, self.settings)
     }
+}
+
+/// This node as Cilium sees it where Cilium's CRD exists and knows the node, else as Kubernetes does.
+pub(super) fn node<'a>(snapshot: &'a Snapshot, settings: &Settings) -> Option<&'a NodeFacts> {
+    let name = &settings.node;
+    let cilium = snapshot.cilium_nodes.as_ref();
+    let cilium = cilium.and_then(|nodes| nodes.get(name));
+    cilium
+        .or_else(|| snapshot.nodes.get(name))
+        .map(AsRef::as_ref)
 }
 
 /// Plans one instance; its own faults are an error, its peers' are listed beside it.
@@ -61,7 +63,7 @@ pub(super) fn plan(
     for wanted_peer in &wanted.peers {
         let mut reject = |reason| {
             rejected.push(Rejected {
-                instance: wanted.name.clone(),
+                instance: Some(wanted.name.clone()),
                 peer: Some(wanted_peer.name.clone()),
                 reason,
             });

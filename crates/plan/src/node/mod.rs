@@ -1,6 +1,7 @@
-//! What one node must do: its BGP instances, their peers, what each announces to whom.
+//! What one node must do: its BGP instances, their peers, what each announces to whom, which learned routes it installs.
 
 mod advertise;
+pub mod import;
 mod instance;
 pub mod observed;
 mod peer;
@@ -13,7 +14,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use observed::{Observed, ObservedPeer, PeeringState};
+pub use import::{Guards, ImportPlan, PrefixRule, Refusal, RoutesPlan, Target};
+pub use observed::{
+    Observed, ObservedPeer, ObservedRoutes, PeeringState, RefusedRoutes, RoutesProblem,
+    WithheldRoutes,
+};
 
 use crate::rejected::Rejected;
 use crate::snapshot::Snapshot;
@@ -55,7 +60,9 @@ pub enum RouterIdMode {
 pub struct NodePlan {
     /// BGP instances by name.
     pub instances: BTreeMap<String, InstancePlan>,
-    /// What cannot be carried out, in order of instance and peer.
+    /// Learned routes that go into the kernel.
+    pub routes: RoutesPlan,
+    /// What cannot be carried out, in order of instance and peer, then of BGPRouteImport.
     pub rejected: Vec<Rejected>,
     /// Generation of the NodeConfig the plan was made from; `None` where there is none.
     pub generation: Option<i64>,
@@ -143,10 +150,11 @@ impl Attributes {
     }
 }
 
-/// Plans the node: every instance of its NodeConfig that can be carried out, and the reasons for the rest.
+/// Plans the node: every instance of its NodeConfig and every BGPRouteImport that can be carried out, and the reasons for
+/// the rest.
 ///
-/// No NodeConfig means no instance. Instances and peers do not affect each other, except that addresses and
-/// listening ports are given once.
+/// No NodeConfig means no instance, and no routes to install. Instances and peers do not affect each other, except that
+/// addresses and listening ports are given once.
 #[must_use]
 pub fn plan(snapshot: &Snapshot, settings: &Settings, observed: &Observed) -> NodePlan {
     let Some(config) = snapshot.node_configs.get(&settings.node) else {
@@ -172,12 +180,15 @@ pub fn plan(snapshot: &Snapshot, settings: &Settings, observed: &Observed) -> No
             }
             Err(reason) => {
                 plan.rejected.push(Rejected {
-                    instance: wanted.name.clone(),
+                    instance: Some(wanted.name.clone()),
                     peer: None,
                     reason,
                 });
             }
         }
     }
+    let (routes, rejected) = import::plan(snapshot, settings, observed, &plan.instances);
+    plan.routes = routes;
+    plan.rejected.extend(rejected);
     plan
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::IpFamily;
+use super::import::{Refusal, Target};
 
 /// Everything observed on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,6 +18,11 @@ pub struct Observed {
     pub listen_failures: BTreeMap<String, String>,
     /// Usable addresses of the node's devices that are up, by device name.
     pub interfaces: BTreeMap<String, Vec<IpAddr>>,
+    /// Addresses of the node's devices with their prefix lengths, as the kernel has them, by device name: of every device,
+    /// up or not, loopback and link-local included.
+    pub interface_networks: BTreeMap<String, Vec<IpNet>>,
+    /// Learned routes by where the plan wants them; no entry while nothing is known of that target.
+    pub imports: BTreeMap<Target, ObservedRoutes>,
 }
 
 /// States of RFC 4271 section 8.2.2.
@@ -70,3 +77,52 @@ pub struct RouteCount {
     /// Prefixes in Adj-RIB-Out.
     pub advertised: u32,
 }
+
+/// The learned routes of one target.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ObservedRoutes {
+    /// Routes in the kernel.
+    pub installed: u64,
+    /// Routes on their way into the kernel or out of it.
+    pub pending: u64,
+    /// Accepted routes that are not in the kernel, by why.
+    pub withheld: Vec<WithheldRoutes>,
+    /// Routes that the import does not accept.
+    pub refused: BTreeMap<Refusal, RefusedRoutes>,
+    /// Whether what an earlier process left there was read, and what is not wanted any more was taken out.
+    pub ready: bool,
+    /// What keeps the target from being taken care of at all; the counts are then as of when it last was.
+    pub problem: Option<RoutesProblem>,
+}
+
+/// Why no learned route is installed at a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoutesProblem {
+    /// The agent runs without the capability CAP_NET_ADMIN (see `capabilities(7)`).
+    NetAdminMissing,
+    /// The kernel's routes cannot be taken care of: why, in words. It is tried again.
+    Failed(String),
+}
+
+/// Accepted routes that are not in the kernel, all for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WithheldRoutes {
+    /// Why, in words.
+    pub reason: String,
+    /// How many.
+    pub routes: u64,
+    /// At most [`EXAMPLES`] of them.
+    pub examples: Vec<IpNet>,
+}
+
+/// Routes refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RefusedRoutes {
+    /// How many.
+    pub routes: u64,
+    /// At most [`EXAMPLES`] of them.
+    pub examples: Vec<IpNet>,
+}
+
+/// Examples kept of the routes that share a reason.
+pub const EXAMPLES: usize = 3;

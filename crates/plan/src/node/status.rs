@@ -1,5 +1,7 @@
 //! From plan and observation to the status users see.
 
+mod routes;
+
 use std::collections::BTreeMap;
 
 use api::condition::{Condition, ConditionReason, MESSAGE_MAX_LENGTH};
@@ -12,8 +14,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{IpFamily, NodePlan, Observed, ObservedPeer, PeerPlan, PeeringState};
 
-/// The status of the node's CiliumBGPNodeConfig: every planned peer with what is true of it now, and one
-/// condition that says what of the configuration cannot be carried out.
+pub use routes::ROUTES_IMPORTED;
+
+/// The status of the node's CiliumBGPNodeConfig: every planned peer with what is true of it now, one condition that says
+/// what of the configuration cannot be carried out, and where learned routes are imported one that says how that goes.
 ///
 /// `previous` are the conditions in place: a condition whose status does not change keeps its transition time.
 #[must_use]
@@ -35,9 +39,13 @@ pub fn status(
                 .map(|(peer, plan)| peer_status(name, peer, plan, &observed.peers))
                 .collect(),
         });
+    let said = [reconciled(plan, observed)].into_iter();
+    let said = said.chain(routes::imported(&plan.routes, &observed.imports));
     NodeConfigStatus {
         bgp_instances: instances.collect(),
-        conditions: vec![condition(plan, observed, previous, now)],
+        conditions: said
+            .map(|said| said.condition(plan.generation, previous, now))
+            .collect(),
     }
 }
 
@@ -96,12 +104,36 @@ fn rfc3339(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn condition(
-    plan: &NodePlan,
-    observed: &Observed,
-    previous: &[Condition],
-    now: Timestamp,
-) -> Condition {
+/// A condition without what depends on the one before it.
+struct Said {
+    condition_type: &'static str,
+    status: &'static str,
+    reason: &'static str,
+    message: String,
+}
+
+impl Said {
+    fn condition(
+        self,
+        generation: Option<i64>,
+        previous: &[Condition],
+        now: Timestamp,
+    ) -> Condition {
+        let kept = previous
+            .iter()
+            .find(|old| old.type_ == self.condition_type && old.status == self.status);
+        Condition {
+            type_: self.condition_type.to_owned(),
+            status: self.status.to_owned(),
+            reason: self.reason.to_owned(),
+            message: self.message.chars().take(MESSAGE_MAX_LENGTH).collect(),
+            observed_generation: generation,
+            last_transition_time: kept.map_or(Time(now), |old| old.last_transition_time.clone()),
+        }
+    }
+}
+
+fn reconciled(plan: &NodePlan, observed: &Observed) -> Said {
     let rejected = plan.rejected.iter().map(ToString::to_string);
     let listen = observed
         .listen_failures
@@ -113,16 +145,10 @@ fn condition(
     } else {
         ConditionReason::ReconcileFailed
     };
-    let condition_type = reason.condition_type().as_str();
-    let kept = previous
-        .iter()
-        .find(|old| old.type_ == condition_type && old.status == reason.status());
-    Condition {
-        type_: condition_type.to_owned(),
-        status: reason.status().to_owned(),
-        reason: reason.as_str().to_owned(),
-        message: message.chars().take(MESSAGE_MAX_LENGTH).collect(),
-        observed_generation: plan.generation,
-        last_transition_time: kept.map_or(Time(now), |old| old.last_transition_time.clone()),
+    Said {
+        condition_type: reason.condition_type().as_str(),
+        status: reason.status(),
+        reason: reason.as_str(),
+        message,
     }
 }

@@ -19,6 +19,9 @@ use serde_json::{Value, json};
 
 use world::{NODE, World};
 
+mod import_properties;
+mod import_status;
+mod imports;
 mod services;
 mod world;
 

@@ -1,0 +1,173 @@
+//! `tombolo-agent cleanup`: takes away what the agent leaves on a node on purpose, and nothing else.
+//!
+//! Everything that outlives the process has a function here that removes it, called by [`run`].
+
+use std::fmt;
+
+use api::route_import::{DEFAULT_METRIC, DEFAULT_PROTOCOL, MAIN_TABLE};
+use fib::{Cleaned, Identity, Marked};
+
+use crate::Error;
+
+/// What may be said on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+pub struct Arguments {
+    /// Protocol number of the learned routes.
+    #[arg(long, default_value_t = DEFAULT_PROTOCOL)]
+    pub protocol: u8,
+    /// Take the learned routes out of this table, also where nothing but their marks says that they are ours.
+    #[arg(long)]
+    pub table: Option<u32>,
+    /// The metric of those routes.
+    #[arg(long)]
+    pub metric: Option<u32>,
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// Marks whose routes were removed.
+    pub removed: Vec<(Identity, Cleaned)>,
+    /// Routes of the same protocol number that nothing proves to be ours.
+    pub kept: Vec<Marked>,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.removed.is_empty() {
+            writeln!(formatter, "nothing of ours was found")?;
+        }
+        for (identity, cleaned) in &self.removed {
+            let Identity {
+                table,
+                protocol,
+                metric,
+            } = identity;
+            let Cleaned {
+                routes,
+                nexthops,
+                kept,
+            } = cleaned;
+            write!(
+                formatter,
+                "table {table} protocol {protocol} metric {metric}: "
+            )?;
+            write!(
+                formatter,
+                "removed {routes} routes and {nexthops} nexthop objects"
+            )?;
+            if *kept > 0 {
+                write!(
+                    formatter,
+                    "; kept {kept} nexthop objects that routes of others lead to"
+                )?;
+            }
+            writeln!(formatter)?;
+        }
+        for marked in &self.kept {
+            let Identity {
+                table,
+                protocol,
+                metric,
+            } = marked.identity;
+            writeln!(
+                formatter,
+                "table {table} protocol {protocol} metric {metric}: kept {} routes, which may be somebody else's \
+                 (--protocol {protocol} --table {table} --metric {metric} removes them)",
+                marked.routes
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes what is ours from the network namespace of this thread. The agent must not be running.
+///
+/// Without a table or metric these are the routes of the protocol number whose nexthop objects only we number so; with one
+/// of them the routes that carry exactly these marks, the default standing for the other.
+///
+/// # Errors
+///
+/// [`Error::Cleanup`] when something of ours may be left.
+pub fn run(arguments: Arguments) -> Result<Outcome, Error> {
+    learned(arguments).map_err(Error::Cleanup)
+}
+
+fn learned(arguments: Arguments) -> Result<Outcome, fib::Error> {
+    let Arguments {
+        protocol,
+        table,
+        metric,
+    } = arguments;
+    let named = (table.is_some() || metric.is_some()).then(|| Identity {
+        table: table.unwrap_or(MAIN_TABLE),
+        protocol,
+        metric: metric.unwrap_or(DEFAULT_METRIC),
+    });
+    let mut outcome = Outcome::default();
+    let found = fib::marked(protocol)?;
+    let chosen = |marked: &Marked| match named {
+        Some(named) => marked.identity == named,
+        None => marked.is_ours(),
+    };
+    let (ours, others): (Vec<Marked>, Vec<Marked>) = found.into_iter().partition(chosen);
+    // Without routes there may still be nexthop objects.
+    let identities = ours.iter().map(|marked| marked.identity);
+    let identities = named.map_or_else(|| identities.collect(), |named| vec![named]);
+    for identity in identities {
+        let cleaned = routes(identity)?;
+        if cleaned != Cleaned::default() {
+            outcome.removed.push((identity, cleaned));
+        }
+    }
+    outcome.kept = others;
+    Ok(outcome)
+}
+
+/// Removes the learned routes of one mark.
+pub(crate) fn routes(identity: Identity) -> Result<Cleaned, fib::Error> {
+    fib::cleanup(identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_and_what_was_left_reads_well() {
+        let identity = Identity {
+            table: 254,
+            protocol: 186,
+            metric: 30,
+        };
+        let outcome = Outcome {
+            removed: vec![(
+                identity,
+                Cleaned {
+                    routes: 3,
+                    nexthops: 2,
+                    kept: 1,
+                },
+            )],
+            kept: vec![Marked {
+                identity: Identity {
+                    metric: 20,
+                    ..identity
+                },
+                routes: 7,
+                proven: 0,
+            }],
+        };
+        assert_eq!(
+            outcome.to_string(),
+            "table 254 protocol 186 metric 30: removed 3 routes and 2 nexthop objects; kept 1 nexthop objects that routes \
+             of others lead to\n\
+             table 254 protocol 186 metric 20: kept 7 routes, which may be somebody else's (--protocol 186 --table 254 \
+             --metric 20 removes them)\n"
+        );
+        assert_eq!(
+            Outcome::default().to_string(),
+            "nothing of ours was found\n"
+        );
+    }
+}
