@@ -53,6 +53,14 @@ pub(crate) enum Error {
     Stale { paths: Vec<String> },
 
     #[error(
+        "{path} is not what its source says; run `cargo xtask ebpf` and look at the difference"
+    )]
+    StaleObject { path: &'static str },
+
+    #[error("the programs in the kernel cannot be built here: {why}")]
+    NoEbpfToolchain { why: String },
+
+    #[error(
         "Go is missing: install Go {wanted} or newer (https://go.dev/dl/) so that `go` is on PATH, then run `cargo xtask setup` again"
     )]
     GoMissing { wanted: &'static str },

@@ -9,6 +9,7 @@ mod check;
 mod codegen;
 mod command;
 mod demo;
+mod ebpf;
 mod error;
 mod fuzz;
 mod image;
@@ -70,6 +71,12 @@ enum Task {
     },
     /// Write the container image to `target/image` as an OCI layout
     Image,
+    /// Build the load balancer's programs in the kernel into `ebpf/prebuilt`
+    Ebpf {
+        /// Write nothing; fail when the object differs
+        #[arg(long)]
+        check: bool,
+    },
     /// Write the CRD chart from the types in `crates/api`
     Codegen {
         /// Write nothing; fail when a file differs
@@ -107,6 +114,7 @@ fn run(task: Task) -> Result<(), Error> {
         Task::Demo { keep } => demo::run(&workspace, keep),
         Task::Bench { only } => bench::run(&workspace, only.as_deref()),
         Task::Image => image::run(&workspace),
+        Task::Ebpf { check } => ebpf::run(&workspace, check),
         Task::Codegen { check } => codegen::run(&workspace, check),
     }
 }

@@ -3,7 +3,7 @@
 use crate::command;
 use crate::error::{Error, InFile};
 use crate::setup::tools;
-use cargo_metadata::{Metadata, MetadataCommand};
+use cargo_metadata::{Metadata, MetadataCommand, Package};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -64,6 +64,19 @@ impl Workspace {
         Ok(MetadataCommand::new()
             .manifest_path(self.root.join("Cargo.toml"))
             .exec()?)
+    }
+
+    /// The packages of this workspace and of the one for the kernel.
+    pub(crate) fn packages(&self) -> Result<Vec<Package>, Error> {
+        let mut packages = Vec::new();
+        for manifest in ["Cargo.toml", "ebpf/Cargo.toml"] {
+            let metadata = MetadataCommand::new()
+                .manifest_path(self.root.join(manifest))
+                .no_deps()
+                .exec()?;
+            packages.extend(metadata.workspace_packages().into_iter().cloned());
+        }
+        Ok(packages)
     }
 
     /// Cargo's target folder.

@@ -9,7 +9,7 @@ use std::path::Path;
 pub(super) fn check(workspace: &Workspace) -> Result<Verdict, Error> {
     let readme = workspace.read(Path::new("README.md"))?;
     let mut violations = Vec::new();
-    for package in workspace.metadata()?.workspace_packages() {
+    for package in workspace.packages()? {
         let folder = package.manifest_path.parent();
         let folder = folder.and_then(|folder| folder.strip_prefix(&workspace.root).ok());
         if let Some(folder) = folder {

@@ -2,6 +2,7 @@
 
 mod cargo;
 mod charts;
+mod ebpf;
 mod layers;
 mod lints;
 mod map;
@@ -49,6 +50,8 @@ pub(crate) enum Name {
     Generated,
     /// The charts render, with no more rights than they may have
     Charts,
+    /// The programs in the kernel: formatting, lints, and the committed object against its source
+    Ebpf,
     /// Formatting
     Fmt,
     /// Licences, sources, duplicate bans, advisories where their database can be had
@@ -69,6 +72,7 @@ impl Name {
             Self::Map => "map",
             Self::Generated => "generated",
             Self::Charts => "charts",
+            Self::Ebpf => "ebpf",
             Self::Fmt => "fmt",
             Self::Deny => "deny",
             Self::Clippy => "clippy",
@@ -92,6 +96,7 @@ impl Name {
                 )
             }),
             Self::Charts => charts::check(workspace),
+            Self::Ebpf => ebpf::check(workspace),
             Self::Fmt => cargo::fmt(workspace),
             Self::Deny => cargo::deny(workspace),
             Self::Clippy => cargo::clippy(workspace),
@@ -103,7 +108,7 @@ impl Name {
 /// Runs all checks, or the one named, to the end and names those that failed.
 pub(crate) fn run(workspace: &Workspace, only: Option<Name>) -> Result<(), Error> {
     // Only some checks need what set-up brings; a person who asks for another shall not wait for it.
-    if matches!(only, None | Some(Name::Charts | Name::Deny)) {
+    if matches!(only, None | Some(Name::Charts | Name::Deny | Name::Ebpf)) {
         setup::run(workspace)?;
     }
     let wanted = Name::value_variants()

@@ -132,7 +132,12 @@ fn remarks(mut functions: Vec<Function>, crates: &BTreeMap<String, (usize, usize
 
 /// The folder that holds the crate: `crates/bgp`, `xtask`.
 fn crate_of(path: &Path) -> String {
-    let depth = if path.starts_with("crates") { 2 } else { 1 };
+    let two = ["crates", "ebpf"];
+    let depth = if two.iter().any(|folder| path.starts_with(folder)) {
+        2
+    } else {
+        1
+    };
     path.components()
         .take(depth)
         .collect::<PathBuf>()

@@ -1,10 +1,11 @@
 //! `cargo xtask setup`: from a bare Debian or Ubuntu machine with Rust and Go to one that runs every test.
 //!
-//! Three kinds of things are installed, each only when missing: system packages by apt, cargo subcommands by `cargo install`, and the programs
-//! of the lab, which are Go modules. The latter two go into the machine cache (`${XDG_CACHE_HOME:-~/.cache}/tombolo/<tool>-<version>/`), are
+//! Four kinds of things are installed, each only when missing: system packages by apt, cargo subcommands by `cargo install`, the toolchain
+//! of the programs in the kernel, and the programs of the lab, which are Go modules. What is built goes into the machine cache (`${XDG_CACHE_HOME:-~/.cache}/tombolo/<tool>-<version>/`), are
 //! shared by every checkout, and appear there whole or not at all, so that an interrupted run is simply repeated.
 
 mod cargo_tools;
+pub(crate) mod ebpf;
 mod go;
 mod packages;
 pub(crate) mod tools;
@@ -24,6 +25,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
     packages::install()?;
     go::install(workspace)?;
     cargo_tools::install(workspace)?;
+    ebpf::install(workspace);
     println!("setup: everything is there ({})", seconds(start.elapsed()));
     Ok(())
 }

@@ -51,8 +51,15 @@ pub(crate) fn install() -> Result<(), Error> {
         });
     }
     let names: Vec<&'static str> = missing.iter().map(|package| package.name).collect();
+    by_apt(&names)
+}
+
+/// Installs packages, without starting their daemons.
+pub(super) fn by_apt(names: &[&'static str]) -> Result<(), Error> {
     if !is_root() {
-        return Err(Error::NotRootToInstall { packages: names });
+        return Err(Error::NotRootToInstall {
+            packages: names.to_vec(),
+        });
     }
     let start = Instant::now();
     println!("setup: installing {} by apt-get", names.join(" "));
@@ -61,7 +68,7 @@ pub(crate) fn install() -> Result<(), Error> {
     command::output(
         apt_get()
             .args(["install", "--yes", "--no-install-recommends"])
-            .args(&names),
+            .args(names),
     )?;
     println!(
         "setup: packages installed ({})",

@@ -1,0 +1,561 @@
+//! Nanoseconds per packet, and what a wish costs.
+//!
+//! `cargo bench -p lb --bench packets`, as root, on a quiet machine. Every packet is run once (`BPF_PROG_TEST_RUN`), fresh, because a program
+//! that rewrites its packet takes another way the second time; the kernel's own clock measures the run and is part of it. What is passed or
+//! dropped as it came is run in a loop too. The first row is the overhead: a frame that is not IP, which the program leaves at its first test.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench talks to a person and fails by panicking"
+)]
+
+#[path = "../tests/packets/fixture/mod.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod fixture;
+#[path = "../tests/packets/model/mod.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod model;
+#[path = "../tests/packets/packet/mod.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod packet;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fixture::cast::Cast;
+use fixture::kernel::{CAPACITY, Kernel};
+use fixture::services::{self, NODE_PORT, number};
+use fixture::{Place, agent};
+use lb::{
+    Algorithm, Backend, BackendState, Capacity, Frontend, FrontendAddress, Protocol, Service, Wish,
+};
+use lb_abi::{FlowKind, RING_SIZES, RING_SLOTS_PER_CHUNK, SLOTS_PER_CHUNK};
+use model::{Flow, FlowKey, Hook, Tuple, Verdict};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+use packet::{ACK, End, Packet, SYN};
+
+/// Runs of each row, as those of the incumbent's figures.
+const RUNS: usize = 30_000;
+/// Repetitions of a loop.
+const LOOP: u32 = 1_000_000;
+/// Flows among which packets choose at random.
+const FLOWS: usize = 262_144;
+
+fn main() {
+    machine();
+    let Some(place) = Place::make("bench") else {
+        return;
+    };
+    let interfaces = place.interfaces();
+    place.run(|| {
+        let mut processor = CpuSet::new();
+        processor.set(1).unwrap();
+        sched_setaffinity(Pid::from_raw(0), &processor).unwrap();
+        let bench = Bench::new(interfaces);
+        bench.run();
+    });
+}
+
+type Flows = Vec<(FlowKey, Flow)>;
+
+struct Bench {
+    kernel: Kernel,
+    interfaces: fixture::Interfaces,
+}
+
+/// What is known of one of the incumbent's paths, and what is aimed at.
+#[derive(Clone, Copy, Default)]
+struct Beside {
+    incumbent: &'static str,
+    budget: &'static str,
+}
+
+impl Bench {
+    fn new(interfaces: fixture::Interfaces) -> Self {
+        let capacity = Capacity {
+            flows4: 1 << 20,
+            flows6: 1 << 20,
+            ..CAPACITY
+        };
+        let mut kernel = Kernel::load(capacity);
+        kernel.configure(&agent::configuration());
+        let mut machine = agent::machine(capacity);
+        let mut wish = services::wish();
+        for family in services::BOTH {
+            let node = Cast::of(family).node;
+            let spare = (0..FLOWS >> 15).map(|number| spare_address(node, number));
+            wish.node_addresses.extend(spare);
+        }
+        kernel.perform(&agent::steps(&mut machine, &wish));
+        Self { kernel, interfaces }
+    }
+
+    fn run(mut self) {
+        println!(
+            "\nNanoseconds per packet; single runs: {RUNS} of each, with the clock's overhead"
+        );
+        println!(
+            "{:<60} {:>6} {:>6} {:>6} {:>7}  {:<9} {:<12} budget",
+            "", "min", "p50", "p99", "loop", "verdict", "incumbent"
+        );
+        for family in services::BOTH {
+            self.run_family(&Cast::of(family));
+        }
+        for family in services::BOTH {
+            self.run_random(&Cast::of(family));
+        }
+    }
+
+    fn run_family(&mut self, cast: &Cast) {
+        let name = |text: &str| format!("{:?}: {text}", cast.family);
+        let syn = |to: End| Packet::tcp((cast.client, 40_000), to, SYN);
+        let vip = |number| (cast.vip(number), 80);
+        let mut arp = syn(vip(number::LOCAL)).bytes();
+        arp[12..14].copy_from_slice(&[8, 6]);
+        self.both(
+            &name("not IP (overhead)"),
+            Hook::UplinkIn,
+            &arp,
+            Beside::default(),
+        );
+        let not_ours = Beside {
+            incumbent: "124/135",
+            budget: "60",
+        };
+        let forwarded = syn((cast.remote_pod, 8080)).flags(ACK).bytes();
+        self.both(
+            &name("not ours, forwarded"),
+            Hook::UplinkIn,
+            &forwarded,
+            not_ours,
+        );
+        let to_host = syn((cast.node, 6443)).flags(ACK).bytes();
+        let beside = Beside {
+            incumbent: "128/137",
+            budget: "60",
+        };
+        self.both(
+            &name("not ours, to the node"),
+            Hook::UplinkIn,
+            &to_host,
+            beside,
+        );
+        self.both(
+            &name("not ours, out of the node"),
+            Hook::UplinkOut,
+            &Packet::tcp((cast.node, 40_000), (cast.client, 443), ACK).bytes(),
+            Beside::default(),
+        );
+        let direct = syn((cast.local_pod, 8080)).flags(ACK).bytes();
+        self.both(
+            &name("not ours, to a local backend's pod"),
+            Hook::UplinkIn,
+            &direct,
+            not_ours,
+        );
+        let closed = syn((cast.vip(number::LOCAL), 81)).bytes();
+        let beside = Beside {
+            incumbent: "6743/8031",
+            budget: "150",
+        };
+        self.both(
+            &name("SYN to a closed port of a VIP"),
+            Hook::UplinkIn,
+            &closed,
+            beside,
+        );
+        self.established(cast, &name, &syn);
+        self.new_flows(cast, &name);
+    }
+
+    fn established(&self, cast: &Cast, name: &dyn Fn(&str) -> String, syn: &dyn Fn(End) -> Packet) {
+        let data = |to: End| syn(to).flags(ACK);
+        let rows = [
+            (
+                "established, to a remote backend",
+                cast.vip(number::REMOTE),
+                80,
+                "409/440",
+            ),
+            (
+                "established, NodePort to a remote backend",
+                cast.node,
+                NODE_PORT,
+                "419/442",
+            ),
+            (
+                "established, to a local backend",
+                cast.vip(number::LOCAL),
+                80,
+                "489/526",
+            ),
+        ];
+        for (text, address, port, incumbent) in rows {
+            let to = (address, port);
+            self.once(Hook::UplinkIn, &syn(to));
+            let beside = Beside {
+                incumbent,
+                budget: "110",
+            };
+            self.single(&name(text), Hook::UplinkIn, |_| data(to).bytes(), beside);
+            let forward = Tuple {
+                source: syn(to).source,
+                destination: to,
+                protocol: lb_abi::TCP,
+            };
+            let flow = self.kernel.flow(forward.forward()).unwrap();
+            let reply = Packet::tcp(flow.destination, flow.source, ACK);
+            let is_local = flow.ifindex == 0;
+            let hook = if is_local {
+                Hook::UplinkOut
+            } else {
+                Hook::UplinkIn
+            };
+            let beside = Beside {
+                incumbent: "326/346",
+                budget: "110",
+            };
+            self.once(hook, &reply);
+            self.single(
+                &name(&format!("reply: {text}")),
+                hook,
+                |_| reply.bytes(),
+                beside,
+            );
+        }
+    }
+
+    fn new_flows(&mut self, cast: &Cast, name: &dyn Fn(&str) -> String) {
+        for (text, number, incumbent) in [
+            ("new TCP flow, remote", number::REMOTE, "806/1458"),
+            ("new TCP flow, local", number::LOCAL, "952/2551"),
+            ("new TCP flow, by a ring", number::RING, ""),
+        ] {
+            let beside = Beside {
+                incumbent,
+                budget: "1800",
+            };
+            let to = (cast.vip(number), 80);
+            let frame = |run: usize| Packet::tcp(stranger(cast, run), to, SYN).bytes();
+            self.single(&name(text), Hook::UplinkIn, frame, beside);
+            self.kernel.forget_flows();
+        }
+    }
+
+    /// Nanoseconds that a program took for a frame, as the kernel measures it, on average over the repetitions.
+    fn time(&self, hook: Hook, frame: &[u8], repeat: u32) -> u64 {
+        let uplink = self.interfaces.uplink;
+        let run = self.kernel.test_run(hook, uplink, frame, None, repeat);
+        u64::try_from(run.duration.as_nanos()).unwrap()
+    }
+
+    fn once(&self, hook: Hook, packet: &Packet) {
+        self.verdict(hook, &packet.bytes());
+    }
+
+    fn verdict(&self, hook: Hook, frame: &[u8]) -> Verdict {
+        self.kernel.run(hook, self.interfaces.uplink, frame).0
+    }
+
+    /// A row of single runs, and a loop of what is not changed by its run.
+    fn both(&self, name: &str, hook: Hook, frame: &[u8], beside: Beside) {
+        let loops = (0..7).map(|_| self.time(hook, frame, LOOP));
+        let best = loops.min().unwrap();
+        let times = self.times(hook, |_| frame.to_vec());
+        let verdict = self.verdict(hook, frame);
+        print_row(name, &times, &best.to_string(), verdict, beside);
+    }
+
+    fn single(&self, name: &str, hook: Hook, frame: impl Fn(usize) -> Vec<u8>, beside: Beside) {
+        let verdict = self.verdict(hook, &frame(RUNS));
+        print_row(name, &self.times(hook, frame), "-", verdict, beside);
+    }
+
+    fn times(&self, hook: Hook, frame: impl Fn(usize) -> Vec<u8>) -> Vec<u64> {
+        let time = |run| self.time(hook, &frame(run), 1);
+        let mut times: Vec<u64> = (0..RUNS).map(time).collect();
+        times.sort_unstable();
+        times
+    }
+
+    /// Packets of many flows in no order.
+    fn run_random(&mut self, cast: &Cast) {
+        let (forward, reply) = self.flows(cast);
+        for (text, flows) in [("established, remote", &forward), ("reply, remote", &reply)] {
+            let name = format!("{:?}: {text}, {FLOWS} flows at random", cast.family);
+            let frames: Vec<Vec<u8>> = flows.iter().map(|(key, _)| frame_of(*key)).collect();
+            let order = shuffled(flows.len());
+            self.kernel.set_flows(pairs(&forward));
+            self.kernel.set_flows(pairs(&reply));
+            let times = self.times_in_second(flows, &frames, &order);
+            let beside = Beside {
+                incumbent: "",
+                budget: "500",
+            };
+            let verdict = self.verdict(Hook::UplinkIn, &frames[0]);
+            print_row(&name, &times, "-", verdict, beside);
+            let late = second() - 3;
+            self.kernel.set_flows(pairs(&seen(&forward, late)));
+            self.kernel.set_flows(pairs(&seen(&reply, late)));
+            let run = |place: &usize| self.time(Hook::UplinkIn, &frames[*place], 1);
+            let mut times: Vec<u64> = order.iter().take(100_000).map(run).collect();
+            times.sort_unstable();
+            let name = format!("{name}, each its first of a second");
+            print_row(&name, &times, "-", verdict, Beside::default());
+        }
+        self.kernel.forget_flows();
+    }
+
+    /// Entries are written at the beginning of a second, as if each had just had a packet, and packets are run until it ends.
+    fn times_in_second(
+        &mut self,
+        flows: &[(FlowKey, Flow)],
+        frames: &[Vec<u8>],
+        order: &[usize],
+    ) -> Vec<u64> {
+        let mut times = Vec::new();
+        for round in 0..8 {
+            let now = next_second();
+            self.kernel.set_flows(pairs(&seen(flows, now)));
+            let start = round * order.len() / 8;
+            for place in order.iter().cycle().skip(start) {
+                let time = self.time(Hook::UplinkIn, &frames[*place], 1);
+                if second() != now {
+                    break;
+                }
+                times.push(time);
+            }
+        }
+        times.sort_unstable();
+        times
+    }
+
+    /// Both entries of many flows to the remote backend.
+    fn flows(&mut self, cast: &Cast) -> (Flows, Flows) {
+        let syn = Packet::tcp((cast.client, 40_000), (cast.vip(number::REMOTE), 80), SYN);
+        self.once(Hook::UplinkIn, &syn);
+        let sample = Tuple {
+            source: syn.source,
+            destination: syn.destination,
+            protocol: lb_abi::TCP,
+        };
+        let model = self.kernel.flow(sample.forward()).unwrap();
+        let answer = Packet::tcp(model.destination, model.source, SYN | ACK);
+        self.once(Hook::UplinkIn, &answer);
+        let after = Tuple {
+            source: model.source,
+            destination: model.destination,
+            protocol: lb_abi::TCP,
+        };
+        let forward = self.kernel.flow(sample.forward()).unwrap();
+        let reply = self.kernel.flow(after.reply()).unwrap();
+        self.kernel.forget_flows();
+        let flow = |number: usize| {
+            let client = stranger(cast, number);
+            let source = snat_end(cast.node, number);
+            let key = Tuple {
+                source: client,
+                ..sample
+            };
+            let twin = Tuple { source, ..after };
+            let forward = Flow { source, ..forward };
+            let reply = Flow {
+                destination: client,
+                ..reply
+            };
+            ((key.forward(), forward), (twin.reply(), reply))
+        };
+        (0..FLOWS).map(flow).unzip()
+    }
+}
+
+fn pairs(flows: &[(FlowKey, Flow)]) -> impl Iterator<Item = (&FlowKey, &Flow)> {
+    flows.iter().map(|(key, flow)| (key, flow))
+}
+
+/// The same, last seen then.
+fn seen(flows: &[(FlowKey, Flow)], last_seen: u32) -> Flows {
+    let seen = |(key, flow): &(FlowKey, Flow)| (*key, Flow { last_seen, ..*flow });
+    flows.iter().map(seen).collect()
+}
+
+/// The packet that an entry is for.
+fn frame_of((tuple, kind): FlowKey) -> Vec<u8> {
+    if kind == FlowKind::Forward as u8 {
+        Packet::tcp(tuple.source, tuple.destination, ACK).bytes()
+    } else {
+        Packet::tcp(tuple.destination, tuple.source, ACK).bytes()
+    }
+}
+
+/// One of many clients behind the router of the other uplink.
+fn stranger(cast: &Cast, number: usize) -> End {
+    let [low, high] = [number & 0xffff, number >> 16].map(|half| u16::try_from(half).unwrap());
+    let address = match cast.far_client {
+        IpAddr::V4(_) => Ipv4Addr::from(0x0a14_0000 + u32::from(low)).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0x20, 0, 0, 0, low, 1).into(),
+    };
+    (address, 32_768 + (low.wrapping_add(high * 8_191) & 0x7fff))
+}
+
+/// What replaces a client: more flows than a port can tell apart need more addresses.
+fn snat_end(node: IpAddr, number: usize) -> End {
+    let address = spare_address(node, number >> 15);
+    (address, 32_768 | u16::try_from(number & 0x7fff).unwrap())
+}
+
+fn spare_address(node: IpAddr, number: usize) -> IpAddr {
+    let number = 10 * u8::try_from(number).unwrap();
+    match node {
+        IpAddr::V4(node) => {
+            let [a, b, c, d] = node.octets();
+            [a, b, c, d + number].into()
+        }
+        IpAddr::V6(node) => Ipv6Addr::from(u128::from(node) + u128::from(number)).into(),
+    }
+}
+
+fn print_row(name: &str, times: &[u64], best: &str, verdict: Verdict, beside: Beside) {
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+    println!(
+        "{name:<60} {:>6} {:>6} {:>6} {best:>7}  {:<9} {:<12} {}",
+        times[0],
+        at(50),
+        at(99),
+        format!("{verdict:?}"),
+        beside.incumbent,
+        beside.budget
+    );
+}
+
+fn second() -> u32 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap();
+    u32::try_from(time.tv_sec()).unwrap()
+}
+
+/// Waits for a second to begin.
+fn next_second() -> u32 {
+    let now = second();
+    while second() == now {
+        std::hint::spin_loop();
+    }
+    now + 1
+}
+
+/// Numbers in no order (Fisher–Yates, with a generator of its own).
+fn shuffled(count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for place in (1..count).rev() {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        order.swap(place, usize::try_from(state >> 33).unwrap() % (place + 1));
+    }
+    order
+}
+
+/// Services and backends of the machine's rows.
+const SERVICES: usize = 10_000;
+const BACKENDS: usize = 10;
+
+fn machine() {
+    println!("Rings, best of 9");
+    for size in &RING_SIZES[1..] {
+        let count = usize::try_from(size / 100).unwrap().clamp(2, 1000);
+        let names: Vec<[u8; 8]> = (0..count).map(usize::to_be_bytes).collect();
+        let best = (0..9)
+            .map(|_| timed(|| lb::ring(*size, 7, &names)).1)
+            .min()
+            .unwrap();
+        println!("  {size:>6} ordinals, {count:>4} backends: {best:>10.1?}");
+    }
+    let capacity = Capacity {
+        frontends: 65_536,
+        groups: 65_536,
+        backends: 1 << 18,
+        slots: 512 * SLOTS_PER_CHUNK,
+        ring_slots: 8192 * RING_SLOTS_PER_CHUNK,
+        ..CAPACITY
+    };
+    for algorithm in [Algorithm::Random, Algorithm::Maglev] {
+        let mut wish = big_wish(algorithm);
+        let mut machine = agent::machine(capacity);
+        let (steps, cold) = timed(|| agent::steps(&mut machine, &wish));
+        println!("{SERVICES} services of {BACKENDS} backends, {algorithm:?}");
+        println!("  cold: {cold:?}, {} steps", steps.len());
+        assert_eq!(machine.report().withheld, [], "the tables are large enough");
+        let (again, nothing) = timed(|| agent::steps(&mut machine, &wish));
+        println!("  the same again: {nothing:?}, {} steps", again.len());
+        let mut times: Vec<Duration> = (0..200)
+            .map(|number| {
+                change(&mut wish, number);
+                timed(|| agent::steps(&mut machine, &wish)).1
+            })
+            .collect();
+        times.sort_unstable();
+        println!("  one endpoint: p50 {:?}, p99 {:?}", times[100], times[197]);
+    }
+}
+
+fn timed<T>(function: impl FnOnce() -> T) -> (T, Duration) {
+    let begin = Instant::now();
+    let result = function();
+    (result, begin.elapsed())
+}
+
+fn big_wish(algorithm: Algorithm) -> Wish {
+    let service = |number: usize| {
+        let backends: Vec<Backend> = (0..BACKENDS).map(|pod| endpoint(number, pod)).collect();
+        let backends: Arc<[Backend]> = backends.into();
+        let address = Ipv4Addr::from(0x0a60_0000 + u32::try_from(number).unwrap());
+        let frontend = Frontend {
+            address: FrontendAddress::LoadBalancer(address.into()),
+            port: 80,
+            protocol: Protocol::Tcp,
+            external: backends.clone(),
+            internal: backends,
+        };
+        let service = Service {
+            algorithm,
+            frontends: vec![frontend],
+        };
+        (name_of(number), Arc::new(service))
+    };
+    Wish {
+        services: (0..SERVICES).map(service).collect::<BTreeMap<_, _>>(),
+        ..Wish::default()
+    }
+}
+
+fn name_of(number: usize) -> Arc<str> {
+    format!("space/service-{number}").into()
+}
+
+fn endpoint(service: usize, pod: usize) -> Backend {
+    let number = u32::try_from(service * 16 + pod).unwrap();
+    Backend {
+        address: Ipv4Addr::from(0x0aa0_0000 + number).into(),
+        port: 8080,
+        is_local: pod == 0,
+        state: BackendState::Active,
+    }
+}
+
+/// One endpoint of one service becomes another.
+fn change(wish: &mut Wish, number: usize) {
+    let name = name_of(number * 37 % SERVICES);
+    let mut service = Service::clone(&wish.services[&name]);
+    let mut backends = service.frontends[0].external.to_vec();
+    backends[3] = endpoint(number * 37 % SERVICES, 12);
+    let backends: Arc<[Backend]> = backends.into();
+    service.frontends[0].external = backends.clone();
+    service.frontends[0].internal = backends;
+    wish.services.insert(name, Arc::new(service));
+}

@@ -1,0 +1,116 @@
+//! Filters: bitmaps in which a packet's address is looked for before anything else is.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use lb_abi::{FILTER_WORDS, filter_bit};
+
+use super::steps::Steps;
+use crate::op::MapOp;
+
+/// How long an address stays in a filter when its last frontend or backend has gone: established flows go on, and a packet whose
+/// address is in no filter is not looked up.
+pub(super) const LINGER: Duration = Duration::from_secs(3600);
+
+/// Which filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Filter {
+    Frontends = lb_abi::FILTER_FRONTENDS as isize,
+    Backends = lb_abi::FILTER_BACKENDS as isize,
+}
+
+/// Both filters, with the users of each bit.
+#[derive(Debug)]
+pub(super) struct Filters {
+    users: [Vec<u32>; 2],
+    words: [Vec<u64>; 2],
+    dirty: BTreeSet<(Filter, usize)>,
+    /// Users that have gone, in the order they went.
+    lingering: VecDeque<(Instant, Filter, u32)>,
+    /// Bits found at a start, whose users are not known.
+    found: Vec<(Filter, u32)>,
+}
+
+impl Filters {
+    pub(super) fn new(contents: &[Vec<u64>; 2]) -> Self {
+        let mut filters = Self {
+            users: [vec![0; FILTER_WORDS * 64], vec![0; FILTER_WORDS * 64]],
+            words: contents.clone(),
+            dirty: BTreeSet::new(),
+            lingering: VecDeque::new(),
+            found: Vec::new(),
+        };
+        for filter in [Filter::Frontends, Filter::Backends] {
+            filters.words[filter as usize].resize(FILTER_WORDS, 0);
+            for bit in 0..FILTER_WORDS as u32 * 64 {
+                if filters.words[filter as usize][bit as usize / 64] >> (bit % 64) & 1 == 1 {
+                    filters.users[filter as usize][bit as usize] = 1;
+                    filters.found.push((filter, bit));
+                }
+            }
+        }
+        filters
+    }
+
+    /// Forgets users whose time is over.
+    pub(super) fn begin(&mut self, now: Instant) {
+        for (filter, bit) in std::mem::take(&mut self.found) {
+            self.lingering.push_back((now, filter, bit));
+        }
+        while let Some(&(gone, filter, bit)) = self.lingering.front()
+            && gone + LINGER <= now
+        {
+            self.lingering.pop_front();
+            self.users[filter as usize][bit as usize] -= 1;
+            self.dirty.insert((filter, bit as usize / 64));
+        }
+    }
+
+    pub(super) fn add(&mut self, filter: Filter, address: IpAddr) {
+        let bit = bit_of(address);
+        self.users[filter as usize][bit as usize] += 1;
+        self.dirty.insert((filter, bit as usize / 64));
+    }
+
+    pub(super) fn remove(&mut self, filter: Filter, address: IpAddr, now: Instant) {
+        self.lingering.push_back((now, filter, bit_of(address)));
+    }
+
+    pub(super) fn finish(&mut self, steps: &mut Steps) {
+        for (filter, index) in std::mem::take(&mut self.dirty) {
+            let wanted = (0..64).fold(0u64, |word, bit| {
+                word | u64::from(self.users[filter as usize][index * 64 + bit] > 0) << bit
+            });
+            let word = &mut self.words[filter as usize][index];
+            let step = |word| MapOp::Filter {
+                filter: filter as u32,
+                index,
+                word,
+            };
+            if *word | wanted != *word {
+                steps.filters.push(step(*word | wanted));
+            }
+            if *word | wanted != wanted {
+                steps.filters_cleared.push(step(wanted));
+            }
+            *word = wanted;
+        }
+    }
+}
+
+fn bit_of(address: IpAddr) -> u32 {
+    let word = |bytes: &[u8]| u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    match address {
+        IpAddr::V4(address) => filter_bit(&[word(&address.octets())]),
+        IpAddr::V6(address) => {
+            let octets = address.octets();
+            filter_bit(&[
+                word(&octets),
+                word(&octets[4..]),
+                word(&octets[8..]),
+                word(&octets[12..]),
+            ])
+        }
+    }
+}

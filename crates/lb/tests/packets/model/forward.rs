@@ -1,0 +1,232 @@
+//! From the client to the backend.
+
+use std::net::IpAddr;
+
+use lb_abi::{
+    Backend, Frontend, RING_SIZES, Reason, Scope, UDP, backend_flags, config_flags, flow_flags,
+    flow_hash, frontend_flags,
+};
+
+use super::parse::Headers;
+use super::tables::{backend_address, words};
+use super::{Flow, Passage, Route, Tuple, Verdict};
+use crate::packet::End;
+
+impl Passage<'_> {
+    /// A packet that may have an entry; `None` where it needs a new one.
+    pub(super) fn established(&mut self, headers: &Headers) -> Option<Verdict> {
+        let key = Tuple::of(headers).forward();
+        let mut flow = *self.model.flows.get(&key)?;
+        if !self.is_quiet(headers, &flow) {
+            let is_over = self
+                .model
+                .is_expired(&flow, headers.protocol, self.input.now);
+            if is_over || self.must_reselect(headers, &flow) {
+                self.forget(key);
+                return None;
+            }
+            if flow.has(flow_flags::SNAT) {
+                let Some(route) = self.model.route(flow.destination.0).copied() else {
+                    return Some(self.drop(Reason::NoRoute));
+                };
+                if headers.protocol == UDP && route.source != flow.source.0 {
+                    self.forget(key);
+                    return None;
+                }
+                flow.leave_by(&route);
+            }
+            if !self.tend(headers, key, &mut flow) {
+                self.model.flows.remove(&key);
+                return None;
+            }
+        }
+        Some(self.send(headers, key, flow))
+    }
+
+    /// Whether a flow's backend may not have the packet. Flows outlive their backend's row for TCP, which is told by the backend itself.
+    fn must_reselect(&self, headers: &Headers, flow: &Flow) -> bool {
+        let backend = self.model.tables.backend(flow.backend);
+        let is_there =
+            backend.flags & backend_flags::PRESENT != 0 && backend.generation == flow.generation;
+        let is_leaving = backend.flags & backend_flags::TERMINATING != 0;
+        if headers.protocol == UDP {
+            return !is_there;
+        }
+        headers.is_syn() && (flow.has(flow_flags::CLOSING) || !is_there || is_leaving)
+    }
+
+    /// A first packet to a frontend.
+    pub(super) fn new_flow(&mut self, headers: &Headers, external: Frontend) -> Verdict {
+        let tables = &self.model.tables;
+        let open = tables.config.flags & config_flags::EXTERNAL_CLUSTER_IP != 0;
+        let inside = self.is_inside();
+        if !inside && !open && external.flags & frontend_flags::ROUTABLE == 0 {
+            return self.drop(Reason::NotRoutable);
+        }
+        let (address, port) = headers.destination;
+        let has_two = external.flags & frontend_flags::TWO_SCOPES != 0;
+        let row = if inside && has_two {
+            tables.frontend(address, port, headers.protocol, Scope::Internal)
+        } else {
+            Some(external)
+        };
+        let Some((frontend, id)) = row.and_then(|row| Some((row, self.select(headers, row)?)))
+        else {
+            return self.drop(Reason::NoBackend);
+        };
+        let backend = self.model.tables.backend(id);
+        if backend.flags & backend_flags::PRESENT == 0 {
+            return self.drop(Reason::NoBackend);
+        }
+        match self.plan(headers, &backend) {
+            Ok(plan) => self.make(headers, frontend.group, id, &backend, &plan),
+            Err(reason) => self.drop(reason),
+        }
+    }
+
+    /// The chosen backend's id.
+    fn select(&self, headers: &Headers, frontend: Frontend) -> Option<u32> {
+        let list = self.model.tables.list(frontend.group);
+        let group = self.model.tables.groups.get(&frontend.group)?;
+        let first = *list.first()?;
+        if frontend.flags & frontend_flags::RING != 0 && group.ring_class != 0 {
+            let ports = [
+                headers.source.1.to_be_bytes(),
+                headers.destination.1.to_be_bytes(),
+            ]
+            .concat();
+            // The source port is the upper half of the word, whatever the machine's order (lb-abi).
+            let word = u32::from(u16::from_ne_bytes([ports[0], ports[1]])) << 16
+                | u32::from(u16::from_ne_bytes([ports[2], ports[3]]));
+            let hash = flow_hash(
+                self.model.tables.config.hash_seed,
+                &words(headers.source.0),
+                word,
+                headers.protocol,
+            );
+            let size = RING_SIZES[usize::from(group.ring_class)];
+            let place = (u64::from(hash) * u64::from(size)) >> 32;
+            let start = u64::from(group.ring_start);
+            let ordinal = self
+                .model
+                .tables
+                .rings
+                .get(&u32::try_from(start + place).unwrap())?;
+            return list.get(usize::from(*ordinal)).copied();
+        }
+        let given = self.given.forward(Tuple::of(headers));
+        let id = given.map(|flow| flow.backend);
+        Some(id.filter(|id| list.contains(id)).unwrap_or(first))
+    }
+
+    /// What the packets of a new flow get.
+    fn plan(&self, headers: &Headers, backend: &Backend) -> Result<Plan, Reason> {
+        let address = backend_address(backend);
+        let is_local = backend.flags & backend_flags::LOCAL != 0;
+        let local = if is_local { flow_flags::LOCAL } else { 0 };
+        let stay = |source, flags| Plan {
+            source,
+            flags: flags | local,
+            route: None,
+        };
+        if self.is_inside() {
+            let flags = flow_flags::INTERNAL;
+            if address == headers.source.0 {
+                let source = (self.hairpin_address(address), headers.source.1);
+                return Ok(stay(source, flags | flow_flags::HAIRPIN));
+            }
+            return Ok(stay(headers.source, flags));
+        }
+        if is_local {
+            return Ok(stay(headers.source, 0));
+        }
+        // The kernel has no route for what comes from a multicast address, and nobody may send so (RFC 4291 §2.7).
+        let is_nobody = matches!(headers.source.0, IpAddr::V6(source) if source.is_multicast());
+        let route = self.model.route(address).filter(|_| !is_nobody);
+        let route = *route.ok_or(Reason::NoRoute)?;
+        let destination = (address, u16::from_be_bytes(backend.port));
+        let port = self.replace_port(headers, route.source, destination)?;
+        Ok(Plan {
+            source: (route.source, port),
+            flags: flow_flags::SNAT,
+            route: Some(route),
+        })
+    }
+
+    /// The client's port where it is in the range and free; else any free one, whichever the kernel took.
+    fn replace_port(&self, headers: &Headers, source: IpAddr, to: End) -> Result<u16, Reason> {
+        let config = &self.model.tables.config;
+        let range = config.snat_port_min..=config.snat_port_max;
+        let is_free = |port: &u16| {
+            let tuple = Tuple {
+                source: (source, *port),
+                destination: to,
+                protocol: headers.protocol,
+            };
+            let owner = self.model.live(tuple.reply(), self.input.now);
+            owner.is_none_or(|owner| owner.has(flow_flags::CLOSED))
+                && !self.model.sockets.contains(&tuple)
+        };
+        let own = headers.source.1;
+        if range.contains(&own) && is_free(&own) {
+            return Ok(own);
+        }
+        let given = self.given.forward(Tuple::of(headers));
+        let given = given.map(|flow| flow.source.1);
+        given
+            .filter(|port| range.contains(port) && is_free(port))
+            .or_else(|| range.clone().find(is_free))
+            .ok_or(Reason::NoSnatPort)
+    }
+
+    fn make(
+        &mut self,
+        headers: &Headers,
+        group: u32,
+        id: u32,
+        backend: &Backend,
+        plan: &Plan,
+    ) -> Verdict {
+        let epoch = self.model.tables.config.epoch;
+        let mut flow = Flow {
+            source: plan.source,
+            destination: (backend_address(backend), u16::from_be_bytes(backend.port)),
+            flags: plan.flags,
+            backend: id,
+            generation: backend.generation,
+            group,
+            ifindex: 0,
+            next_hop: None,
+            epoch,
+            last_seen: self.input.now,
+            packets: 0,
+            bytes: 0,
+            tcp_flags: 0,
+        };
+        let tuple = Tuple::of(headers);
+        let reply_key = flow.becomes(headers.protocol).reply();
+        // Whoever had that tuple has lost it.
+        self.forget(reply_key);
+        let reply = Flow {
+            source: tuple.destination,
+            destination: tuple.source,
+            // So that its first packet finds its way, and tells this entry that there is an answer.
+            epoch: epoch.wrapping_sub(1),
+            ..flow
+        };
+        self.model.flows.insert(reply_key, reply);
+        if let Some(route) = &plan.route {
+            flow.leave_by(route);
+        }
+        self.count(Reason::NewFlow);
+        self.send(headers, tuple.forward(), flow)
+    }
+}
+
+/// What the packets of a new flow get.
+struct Plan {
+    source: End,
+    flags: u16,
+    /// Where they leave, if they are not left to the host's stack.
+    route: Option<Route>,
+}

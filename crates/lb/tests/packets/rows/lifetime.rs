@@ -1,0 +1,506 @@
+//! Flows that end, heal, move on or lose their backend.
+
+use lb::BackendState;
+use lb_abi::{Reason, flow_flags};
+
+use super::{HIGH, LOW, dns_of, web_of};
+use crate::fixture::services::{in_state, local, number, remote};
+use crate::model::Verdict;
+use crate::packet::{ACK, FIN, Packet, RST, SYN};
+use crate::scene::{Row, Scene, steady_second, tuple};
+
+/// A connection to a pod of this node, answered.
+fn connect(s: &mut Scene<'_, '_>) -> Packet {
+    let syn = s.syn(LOW, s.web(number::LOCAL));
+    s.arrives(&syn);
+    s.leaves(&Packet::tcp(
+        web_of(s.cast.local_pod),
+        syn.source,
+        SYN | ACK,
+    ));
+    syn
+}
+
+/// A connection to the pod that no other Service has, answered.
+fn connect_alone(s: &mut Scene<'_, '_>) -> Packet {
+    let syn = s.syn(LOW, s.web(number::LONE));
+    s.arrives(&syn);
+    s.leaves(&Packet::tcp(web_of(s.cast.lone_pod), syn.source, SYN | ACK));
+    syn
+}
+
+/// A connection to a pod elsewhere, answered.
+fn connect_remote(s: &mut Scene<'_, '_>) -> Packet {
+    let syn = s.syn(HIGH, s.web(number::REMOTE));
+    s.arrives(&syn);
+    s.arrives(&remote_reply(s));
+    syn
+}
+
+fn remote_reply(s: &Scene<'_, '_>) -> Packet {
+    Packet::tcp(web_of(s.cast.remote_pod), s.node_end(HIGH), SYN | ACK)
+}
+
+pub(crate) const CLOSING: &[Row] = &[
+    ("a client's FIN closes both entries", |s| {
+        let syn = connect(s);
+        s.arrives(&syn.clone().flags(FIN | ACK));
+        assert!(s.forward(&syn).has(flow_flags::CLOSING));
+        assert!(s.flow(s.twin(&syn)).unwrap().has(flow_flags::CLOSING));
+    }),
+    ("a backend's FIN closes both entries", |s| {
+        let syn = connect(s);
+        s.leaves(&Packet::tcp(
+            web_of(s.cast.local_pod),
+            syn.source,
+            FIN | ACK,
+        ));
+        assert!(s.forward(&syn).has(flow_flags::CLOSING));
+        assert!(s.flow(s.twin(&syn)).unwrap().has(flow_flags::CLOSING));
+    }),
+    ("a remote backend's RST closes both entries", |s| {
+        let syn = connect_remote(s);
+        s.arrives(&remote_reply(s).flags(RST));
+        assert!(s.forward(&syn).has(flow_flags::CLOSING));
+        assert!(s.flow(s.twin(&syn)).unwrap().has(flow_flags::CLOSING));
+    }),
+    ("a closing connection still goes both ways", |s| {
+        let syn = connect(s);
+        s.arrives(&syn.clone().flags(FIN | ACK));
+        let ack = syn.clone().flags(ACK);
+        s.arrives(&ack)
+            .passes_as(&ack.clone().to(web_of(s.cast.local_pod)))
+            .counts(&[]);
+        let reply = Packet::tcp(web_of(s.cast.local_pod), syn.source, FIN | ACK);
+        s.leaves(&reply)
+            .passes_as(&reply.clone().from(syn.destination));
+    }),
+    ("a SYN after a FIN chooses anew", |s| {
+        let syn = connect(s);
+        s.arrives(&syn.clone().flags(FIN | ACK));
+        s.endpoints("local", &[local(s.cast.other_local_pod, 8080)]);
+        s.arrives(&syn)
+            .passes_as(&syn.clone().to(web_of(s.cast.other_local_pod)))
+            .counts(&[Reason::NewFlow]);
+        assert!(!s.forward(&syn).has(flow_flags::CLOSING));
+        assert_eq!(s.flow_count(), 2, "nothing is left of the old one");
+    }),
+    (
+        "a SYN after a FIN keeps the port that replaces the client's",
+        |s| {
+            let syn = connect_remote(s);
+            s.arrives(&syn.clone().flags(FIN | ACK));
+            s.arrives(&syn).counts(&[Reason::NewFlow]);
+            assert_eq!(s.forward(&syn).source, s.node_end(HIGH));
+            assert_eq!(s.flow_count(), 2);
+        },
+    ),
+    ("a SYN that is sent again keeps its backend", |s| {
+        let syn = s.syn(LOW, s.web(number::LOCAL));
+        s.arrives(&syn);
+        s.endpoints(
+            "local",
+            &[
+                local(s.cast.local_pod, 8080),
+                local(s.cast.other_local_pod, 8080),
+            ],
+        );
+        for _ in 0..8 {
+            s.arrives(&syn)
+                .passes_as(&syn.clone().to(web_of(s.cast.local_pod)))
+                .counts(&[]);
+        }
+    }),
+    ("a SYN with ACK is no new connection", |s| {
+        let syn = connect(s);
+        s.arrives(&syn.clone().flags(FIN | ACK));
+        s.arrives(&syn.flags(SYN | ACK)).counts(&[]);
+    }),
+    ("an unanswered connection is soon forgotten", |s| {
+        let syn = s.syn(LOW, s.web(number::LOCAL));
+        s.arrives(&syn);
+        let timeout = s.stage.model.tables.config.syn_timeout;
+        s.seconds_pass(timeout + 1);
+        s.arrives(&syn.clone().flags(ACK))
+            .counts(&[Reason::NewFlow]);
+        assert_eq!(s.forward(&syn).packets, 1);
+    }),
+    ("an answered connection is not", |s| {
+        let syn = connect(s);
+        let timeout = s.stage.model.tables.config.syn_timeout;
+        s.seconds_pass(timeout + 1);
+        s.arrives(&syn.flags(ACK)).counts(&[]);
+    }),
+    (
+        "an answered connection is not, seen from the backend either",
+        |s| {
+            let syn = connect(s);
+            let timeout = s.stage.model.tables.config.syn_timeout;
+            s.seconds_pass(timeout + 1);
+            let reply = Packet::tcp(web_of(s.cast.local_pod), syn.source, ACK);
+            s.leaves(&reply)
+                .passes_as(&reply.clone().from(syn.destination));
+        },
+    ),
+    ("a SYN that is only repeated is no answer", |s| {
+        let syn = s.syn(LOW, s.web(number::LOCAL));
+        s.arrives(&syn);
+        s.arrives(&syn);
+        assert!(!s.flow(s.twin(&syn)).unwrap().has(flow_flags::ANSWERED));
+    }),
+    (
+        "a backend that opens a connection from the flow's port answers nothing",
+        |s| {
+            let syn = connect(s);
+            s.leaves(&Packet::tcp(web_of(s.cast.local_pod), syn.source, SYN))
+                .is_untouched();
+        },
+    ),
+    ("even that one ends", |s| {
+        let syn = connect(s);
+        let timeout = s.stage.model.tables.config.tcp_timeout;
+        s.seconds_pass(timeout + 1);
+        s.arrives(&syn.flags(ACK)).counts(&[Reason::NewFlow]);
+    }),
+    (
+        "a closed connection's reply is nobody's after a while",
+        |s| {
+            let syn = connect(s);
+            s.arrives(&syn.clone().flags(RST));
+            let timeout = s.stage.model.tables.config.closing_timeout;
+            s.seconds_pass(timeout + 1);
+            s.leaves(&Packet::tcp(web_of(s.cast.local_pod), syn.source, ACK))
+                .is_untouched();
+        },
+    ),
+];
+
+pub(crate) const BACKENDS: &[Row] = &[
+    (
+        "a connection outlives its terminating backend's readiness",
+        |s| {
+            let syn = connect_alone(s);
+            s.endpoints(
+                "lone",
+                &[
+                    in_state(BackendState::Terminating, local(s.cast.lone_pod, 8080)),
+                    local(s.cast.other_local_pod, 8080),
+                ],
+            );
+            s.raise_epoch();
+            let data = syn.clone().flags(ACK);
+            s.arrives(&data)
+                .passes_as(&data.clone().to(web_of(s.cast.lone_pod)));
+            let reply = Packet::tcp(web_of(s.cast.lone_pod), syn.source, ACK);
+            s.leaves(&reply)
+                .passes_as(&reply.clone().from(syn.destination));
+        },
+    ),
+    (
+        "a connection outlives its draining backend's readiness",
+        |s| {
+            let syn = connect_alone(s);
+            s.endpoints(
+                "lone",
+                &[
+                    in_state(BackendState::Draining, local(s.cast.lone_pod, 8080)),
+                    local(s.cast.other_local_pod, 8080),
+                ],
+            );
+            s.raise_epoch();
+            let data = syn.flags(ACK);
+            s.arrives(&data)
+                .passes_as(&data.clone().to(web_of(s.cast.lone_pod)));
+        },
+    ),
+    (
+        "a SYN on a terminating backend's flow goes to another",
+        |s| {
+            let syn = connect_alone(s);
+            s.endpoints(
+                "lone",
+                &[
+                    in_state(BackendState::Terminating, local(s.cast.lone_pod, 8080)),
+                    local(s.cast.other_local_pod, 8080),
+                ],
+            );
+            s.arrives(&syn)
+                .passes_as(&syn.clone().to(web_of(s.cast.other_local_pod)))
+                .counts(&[Reason::NewFlow]);
+        },
+    ),
+    ("datagrams stay with a terminating backend", |s| {
+        let question = s.datagram(LOW, s.dns(number::LONE));
+        s.arrives(&question);
+        s.endpoints(
+            "lone",
+            &[
+                in_state(BackendState::Terminating, local(s.cast.lone_pod, 8080)),
+                local(s.cast.other_local_pod, 8080),
+            ],
+        );
+        s.raise_epoch();
+        s.arrives(&question)
+            .passes_as(&question.clone().to(dns_of(s.cast.lone_pod)));
+    }),
+    (
+        "a connection whose backend is gone is left to its end",
+        |s| {
+            let syn = connect_alone(s);
+            s.endpoints("lone", &[local(s.cast.other_local_pod, 8080)]);
+            s.raise_epoch();
+            let data = syn.clone().flags(ACK);
+            s.arrives(&data)
+                .passes_as(&data.clone().to(web_of(s.cast.lone_pod)))
+                .counts(&[]);
+        },
+    ),
+    (
+        "a SYN on a flow whose backend is gone goes to another",
+        |s| {
+            let syn = connect_alone(s);
+            s.endpoints("lone", &[local(s.cast.other_local_pod, 8080)]);
+            s.arrives(&syn)
+                .passes_as(&syn.clone().to(web_of(s.cast.other_local_pod)))
+                .counts(&[Reason::NewFlow]);
+            assert_eq!(s.flow_count(), 2);
+        },
+    ),
+    ("datagrams leave a backend that is gone at once", |s| {
+        let question = s.datagram(LOW, s.dns(number::LONE));
+        s.arrives(&question);
+        s.endpoints("lone", &[local(s.cast.other_local_pod, 8080)]);
+        s.raise_epoch();
+        s.arrives(&question)
+            .passes_as(&question.clone().to(dns_of(s.cast.other_local_pod)))
+            .counts(&[Reason::NewFlow]);
+        assert_eq!(s.flow_count(), 2);
+    }),
+    (
+        "datagrams leave a remote backend that is gone at once",
+        |s| {
+            let question = s.datagram(HIGH, s.dns(number::LONE_REMOTE));
+            s.arrives(&question);
+            s.endpoints("lone-remote", &[remote(s.cast.other_remote_pod, 8080)]);
+            s.raise_epoch();
+            let expected = question
+                .clone()
+                .from(s.node_end(HIGH))
+                .to(dns_of(s.cast.other_remote_pod))
+                .hop_limit(63);
+            s.arrives(&question).is_redirected_as(&expected);
+            assert_eq!(s.flow_count(), 2);
+        },
+    ),
+    ("datagrams whose last backend is gone are dropped", |s| {
+        let question = s.datagram(LOW, s.dns(number::LONE));
+        s.arrives(&question);
+        s.endpoints("lone", &[]);
+        s.raise_epoch();
+        s.arrives(&question).is_dropped(Reason::NoBackend);
+    }),
+    ("a SYN when the last backend is gone is dropped", |s| {
+        let syn = connect_alone(s);
+        s.endpoints("lone", &[]);
+        s.arrives(&syn).is_dropped(Reason::NoBackend);
+    }),
+    ("an id that is used again is another backend", |s| {
+        let question = s.datagram(LOW, s.dns(number::LONE));
+        s.arrives(&question);
+        s.endpoints("lone", &[]);
+        s.endpoints("lone", &[local(s.cast.other_local_pod, 8080)]);
+        s.raise_epoch();
+        s.arrives(&question)
+            .passes_as(&question.clone().to(dns_of(s.cast.other_local_pod)));
+    }),
+    (
+        "a reply of a backend that is gone is still the frontend's",
+        |s| {
+            let syn = connect_alone(s);
+            s.endpoints(
+                "lone",
+                &[
+                    in_state(BackendState::Draining, local(s.cast.lone_pod, 8080)),
+                    local(s.cast.other_local_pod, 8080),
+                ],
+            );
+            s.raise_epoch();
+            let reply = Packet::tcp(web_of(s.cast.lone_pod), syn.source, FIN | ACK);
+            s.leaves(&reply)
+                .passes_as(&reply.clone().from(syn.destination));
+        },
+    ),
+];
+
+pub(crate) const HEALING: &[Row] = &[
+    (
+        "a lost Reply entry is made anew by the next second's packet",
+        |s| {
+            let syn = connect(s);
+            s.evict(s.twin(&syn));
+            s.seconds_pass(1);
+            s.arrives(&syn.clone().flags(ACK)).counts(&[Reason::Healed]);
+            let reply = Packet::tcp(web_of(s.cast.local_pod), syn.source, ACK);
+            s.leaves(&reply)
+                .passes_as(&reply.clone().from(syn.destination));
+        },
+    ),
+    (
+        "a lost Reply entry of a replaced client is made anew",
+        |s| {
+            let syn = connect_remote(s);
+            s.evict(s.twin(&syn));
+            s.seconds_pass(1);
+            s.arrives(&syn.clone().flags(ACK)).counts(&[Reason::Healed]);
+            s.arrives(&remote_reply(s))
+                .is_redirected_as(&syn.turned().flags(SYN | ACK).hop_limit(63));
+        },
+    ),
+    (
+        "a lost Forward entry is made anew by the next second's reply",
+        |s| {
+            let syn = connect(s);
+            s.evict(tuple(&syn).forward());
+            s.seconds_pass(1);
+            s.leaves(&Packet::tcp(web_of(s.cast.local_pod), syn.source, ACK))
+                .counts(&[Reason::Healed]);
+            let data = syn.flags(ACK);
+            s.arrives(&data)
+                .passes_as(&data.clone().to(web_of(s.cast.local_pod)))
+                .counts(&[]);
+        },
+    ),
+    (
+        "a lost Forward entry of a replaced client is made anew, with its path",
+        |s| {
+            let syn = connect_remote(s);
+            s.evict(tuple(&syn).forward());
+            s.seconds_pass(1);
+            s.arrives(&remote_reply(s)).counts(&[Reason::Healed]);
+            let data = syn.flags(ACK);
+            let expected = data
+                .clone()
+                .from(s.node_end(HIGH))
+                .to(web_of(s.cast.remote_pod))
+                .hop_limit(63);
+            s.arrives(&data).is_redirected_as(&expected).counts(&[]);
+        },
+    ),
+    ("nothing is looked for twice in a second", |s| {
+        let syn = connect(s);
+        s.evict(s.twin(&syn));
+        let now = steady_second();
+        s.edit(tuple(&syn).forward(), |flow| flow.last_seen = now);
+        s.arrives(&syn.flags(ACK)).counts(&[]);
+        assert_eq!(s.flow_count(), 1);
+    }),
+    (
+        "a route that changes moves established flows with the epoch",
+        |s| {
+            let syn = connect_remote(s);
+            let pod = s.cast.remote_pod;
+            let route = |gateway| format!("route replace {} via {gateway} dev u0", network(pod));
+            s.ip(&route(s.cast.other_remote_node));
+            s.stage.model.reroute(pod, s.cast.other_remote_node);
+            s.raise_epoch();
+            s.arrives(&syn.clone().flags(ACK));
+            let moved = s.forward(&syn).next_hop;
+            s.ip(&route(s.cast.remote_node));
+            s.stage.model.reroute(pod, s.cast.remote_node);
+            assert_eq!(moved, Some(s.cast.other_remote_node));
+            s.raise_epoch();
+            s.arrives(&syn.clone().flags(ACK));
+            assert_eq!(s.forward(&syn).next_hop, Some(s.cast.remote_node));
+        },
+    ),
+    (
+        "a route that changes moves established flows within a second",
+        |s| {
+            let syn = connect_remote(s);
+            let pod = s.cast.remote_pod;
+            let route = |gateway| format!("route replace {} via {gateway} dev u0", network(pod));
+            s.ip(&route(s.cast.other_remote_node));
+            s.stage.model.reroute(pod, s.cast.other_remote_node);
+            s.seconds_pass(1);
+            s.arrives(&syn.clone().flags(ACK));
+            let moved = s.forward(&syn).next_hop;
+            s.ip(&route(s.cast.remote_node));
+            s.stage.model.reroute(pod, s.cast.remote_node);
+            assert_eq!(moved, Some(s.cast.other_remote_node));
+        },
+    ),
+    ("the epoch is stored with the check", |s| {
+        let syn = connect(s);
+        s.raise_epoch();
+        let epoch = s.stage.model.tables.config.epoch;
+        assert_ne!(s.forward(&syn).epoch, epoch);
+        s.arrives(&syn.clone().flags(ACK));
+        assert_eq!(s.forward(&syn).epoch, epoch);
+    }),
+    (
+        "a flow to a backend that has lost its route is dropped until it is back",
+        |s| {
+            let syn = connect_remote(s);
+            let key = tuple(&syn).forward();
+            let pod = s.cast.remote_pod;
+            s.ip(&format!("route del {}", network(pod)));
+            s.stage
+                .model
+                .routes
+                .retain(|route| route.network != network_address(pod));
+            s.raise_epoch();
+            let verdict = s.arrives(&syn.clone().flags(ACK)).verdict();
+            s.ip(&format!(
+                "route add {} via {} dev u0",
+                network(pod),
+                s.cast.remote_node
+            ));
+            s.stage.model.routes = crate::fixture::routes(s.stage.interfaces);
+            assert_eq!(verdict, Verdict::Drop);
+            assert!(s.flow(key).is_some());
+            assert_eq!(s.arrives(&syn.flags(ACK)).verdict(), Verdict::Redirect);
+        },
+    ),
+];
+
+/// An IPv4 route may have an IPv6 gateway (RFC 8950).
+pub(crate) const HEALING_IPV4: &[Row] = &[(
+    "a gateway of the other family is left to the kernel, packet by packet",
+    |s| {
+        let syn = connect_remote(s);
+        let pod = s.cast.remote_pod;
+        let gateway: std::net::IpAddr = "fd00:10::102".parse().unwrap();
+        s.ip(&format!(
+            "route replace {} via inet6 {gateway} dev u0",
+            network(pod)
+        ));
+        s.stage.model.reroute(pod, gateway);
+        s.raise_epoch();
+        let verdict = s.arrives(&syn.clone().flags(ACK)).verdict();
+        let hop = s.forward(&syn).next_hop;
+        s.ip(&format!(
+            "route replace {} via {} dev u0",
+            network(pod),
+            s.cast.remote_node
+        ));
+        assert_eq!((verdict, hop), (Verdict::Redirect, None));
+    },
+)];
+
+fn network(pod: std::net::IpAddr) -> String {
+    let bits = if pod.is_ipv4() { 24 } else { 64 };
+    format!("{}/{bits}", network_address(pod))
+}
+
+fn network_address(pod: std::net::IpAddr) -> std::net::IpAddr {
+    match pod {
+        std::net::IpAddr::V4(pod) => {
+            let [a, b, c, _] = pod.octets();
+            [a, b, c, 0].into()
+        }
+        std::net::IpAddr::V6(pod) => {
+            let [a, b, c, d, ..] = pod.segments();
+            [a, b, c, d, 0, 0, 0, 0].into()
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What the load balancer of a node must do: frontends and backends of every Service it serves.
+//!
+//! Behaviour of Cilium 1.20 where it has one. What differs: an external address has a second scope for those inside, as the
+//! other addresses have (Cilium issue 42245); a Service that names `loadBalancerSourceRanges` has no LoadBalancer frontends,
+//! because a filter that is not there must not look like one that is.
+
+mod annotations;
+mod backends;
+mod hold;
+mod nodes;
+mod service;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+pub use annotations::Fault;
+pub(super) use hold::hold;
+
+use self::service::Here;
+use super::slices::{Slice, Slices};
+use super::{Observed, Settings};
+use crate::snapshot::{
+    EndpointSliceFacts, IpFamily, NamespacedName, NodeFacts, ServiceFacts, Snapshot,
+};
+
+/// What the datapath needs to know that does not come from Kubernetes objects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DatapathSettings {
+    /// How a backend is chosen where a Service does not say.
+    pub algorithm: Algorithm,
+    /// Which value of the label `service.kubernetes.io/service-proxy-name` Services of ours have; `None`: they have none.
+    pub service_proxy_name: Option<String>,
+    /// Devices whose addresses answer for NodePorts, beside the node's own; a name that ends in `+` is a prefix.
+    pub devices: Vec<String>,
+}
+
+/// All that the load balancer must do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DatapathPlan {
+    /// Services with something to do or to complain of.
+    pub services: BTreeMap<Arc<NamespacedName>, Arc<DatapathService>>,
+    /// Addresses that no Service wants any more and routers are still told of.
+    pub hold: BTreeSet<IpAddr>,
+    /// Addresses at which this node answers for NodePorts.
+    pub node_addresses: BTreeSet<IpAddr>,
+    /// Addresses of the other nodes.
+    pub other_nodes: BTreeSet<IpAddr>,
+}
+
+/// One Service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DatapathService {
+    /// How a backend is chosen for a new flow.
+    pub algorithm: Algorithm,
+    /// Its frontends, each address, port and protocol once.
+    pub frontends: Vec<Frontend>,
+    /// What of it cannot be carried out.
+    pub faults: Vec<Fault>,
+}
+
+/// One address and port, or one NodePort.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frontend {
+    /// Where it is asked.
+    pub address: FrontendAddress,
+    /// Its port.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: Transport,
+    /// Backends for those who ask from outside, in order of address and port.
+    pub external: Arc<[Backend]>,
+    /// Backends for those who ask from inside; the same list where nothing differs.
+    pub internal: Arc<[Backend]>,
+}
+
+/// Kind and address of a frontend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FrontendAddress {
+    /// One of `clusterIPs`.
+    ClusterIp(IpAddr),
+    /// One of `status.loadBalancer.ingress`.
+    LoadBalancer(IpAddr),
+    /// One of `externalIPs`.
+    ExternalIp(IpAddr),
+    /// Every node address of the family.
+    NodePort(IpFamily),
+}
+
+impl FrontendAddress {
+    /// The address, where it is one.
+    #[must_use]
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::ClusterIp(address) | Self::LoadBalancer(address) | Self::ExternalIp(address) => {
+                Some(address)
+            }
+            Self::NodePort(_) => None,
+        }
+    }
+}
+
+/// A protocol that is balanced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// How a backend is chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// At random.
+    #[default]
+    Random,
+    /// By a ring that all nodes compute alike.
+    Maglev,
+}
+
+/// An endpoint, as a frontend uses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Backend {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Whether it runs on this node.
+    pub is_local: bool,
+    /// What it may be given.
+    pub state: BackendState,
+}
+
+/// What a backend may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BackendState {
+    /// New flows.
+    Active,
+    /// New flows while no other backend is active.
+    Terminating,
+    /// No new flow; those it has go on.
+    Draining,
+}
+
+impl DatapathService {
+    /// Whether a frontend has the address.
+    #[must_use]
+    pub fn has(&self, address: IpAddr) -> bool {
+        let mut frontends = self.frontends.iter();
+        frontends.any(|frontend| frontend.address.ip() == Some(address))
+    }
+}
+
+/// What was planned last, and what of. It makes the next plan cheap and changes nothing in it.
+#[derive(Debug, Default)]
+pub struct Memory {
+    settings: Option<Settings>,
+    here: Arc<NodeFacts>,
+    services: Vec<Remembered>,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    name: Arc<NamespacedName>,
+    facts: Arc<ServiceFacts>,
+    slices: Box<[Arc<EndpointSliceFacts>]>,
+    plan: Arc<DatapathService>,
+}
+
+impl Remembered {
+    /// Whether it was made of these very objects.
+    fn is_of(&self, facts: &Arc<ServiceFacts>, slices: &[Slice<'_>]) -> bool {
+        Arc::ptr_eq(&self.facts, facts)
+            && self.slices.len() == slices.len()
+            && self
+                .slices
+                .iter()
+                .zip(slices)
+                .all(|(known, slice)| Arc::ptr_eq(known, slice.facts))
+    }
+}
+
+/// Everything but what is held, which depends on what is announced. A Service whose objects are the ones remembered is not
+/// looked at again; one whose plan says what it said keeps its `Arc`.
+pub(super) fn plan(
+    snapshot: &Snapshot,
+    settings: &Settings,
+    datapath: &DatapathSettings,
+    observed: &Observed,
+    slices: &Slices<'_>,
+    memory: &mut Memory,
+) -> DatapathPlan {
+    memory.forget_unless(settings, nodes::this(snapshot, settings));
+    let facts = Arc::clone(&memory.here);
+    let here = Here::new(settings, datapath, &facts);
+    let mut known = std::mem::take(&mut memory.services).into_iter().peekable();
+    memory.services.reserve(snapshot.services.len());
+    let mut walk = slices.walk();
+    for (name, facts) in &snapshot.services {
+        let of_service = walk.to(name);
+        while known.next_if(|known| *known.name < *name).is_some() {}
+        let known = known.next_if(|known| *known.name == *name);
+        let next = match known {
+            Some(known) if known.is_of(facts, of_service) => known,
+            known => {
+                let plan = service::plan(name, facts, of_service, &here);
+                let (name, plan) = match known {
+                    Some(known) if *known.plan == plan => (known.name, known.plan),
+                    Some(known) => (known.name, Arc::new(plan)),
+                    None => (Arc::new(name.clone()), Arc::new(plan)),
+                };
+                Remembered {
+                    name,
+                    facts: Arc::clone(facts),
+                    slices: of_service
+                        .iter()
+                        .map(|slice| Arc::clone(slice.facts))
+                        .collect(),
+                    plan,
+                }
+            }
+        };
+        memory.services.push(next);
+    }
+    let services = memory.services.iter();
+    DatapathPlan {
+        services: services
+            .filter(|service| !service.plan.frontends.is_empty() || !service.plan.faults.is_empty())
+            .map(|service| (Arc::clone(&service.name), Arc::clone(&service.plan)))
+            .collect(),
+        hold: BTreeSet::new(),
+        node_addresses: nodes::addresses(&facts, datapath, observed),
+        other_nodes: nodes::others(snapshot, settings),
+    }
+}
+
+impl Memory {
+    /// Forgets everything where it was made under other circumstances.
+    fn forget_unless(&mut self, settings: &Settings, here: Option<Arc<NodeFacts>>) {
+        let here = here.unwrap_or_default();
+        if self.settings.as_ref() != Some(settings) || self.here != here {
+            self.services.clear();
+            self.settings = Some(settings.clone());
+        }
+        self.here = here;
+    }
+}

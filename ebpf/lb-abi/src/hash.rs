@@ -1,0 +1,35 @@
+/// An odd multiplier that spreads consecutive numbers (2³² / golden ratio).
+const SPREAD: u32 = 0x9e37_79b1;
+
+/// The bit of a filter that an address has: words are its bytes in the order they come, read as the machine reads them. An IPv4
+/// address is one word.
+#[inline(always)]
+#[must_use]
+pub fn filter_bit(words: &[u32]) -> u32 {
+    let mut hash = 0u32;
+    for word in words {
+        hash = (hash.rotate_left(5) ^ word).wrapping_mul(SPREAD);
+    }
+    hash >> 16
+}
+
+/// Hash by which a ring is asked: of the client's address and port, the frontend's port and protocol; not of the frontend's address, so
+/// that all addresses of a Service choose alike. The finish is that of MurmurHash3.
+///
+/// `ports` is the source port in the upper half and the frontend's port in the lower, both in network order read as the machine reads
+/// them; `place` is scaled by the caller: `hash × size >> 32`.
+#[inline(always)]
+#[must_use]
+pub fn flow_hash(seed: u32, client: &[u32], ports: u32, protocol: u8) -> u32 {
+    let mut hash = seed;
+    for word in client {
+        hash = (hash ^ word).wrapping_mul(SPREAD).rotate_left(15);
+    }
+    hash = (hash ^ ports).wrapping_mul(SPREAD).rotate_left(15);
+    hash ^= protocol as u32;
+    hash ^= hash >> 16;
+    hash = hash.wrapping_mul(0x85eb_ca6b);
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(0xc2b2_ae35);
+    hash ^ (hash >> 16)
+}

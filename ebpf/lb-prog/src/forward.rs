@@ -1,0 +1,321 @@
+//! From the client to a backend, and back: what all hooks have in common.
+//!
+//! A packet whose flow was seen in this second needs one lookup. All others go through [`tend`] or [`open`] first, functions of their own
+//! so that their stack is not the fast path's, and are looked up again.
+
+use crate::family::{Family, Flow, Ports, Tuple, is_unspecified, same};
+use crate::flow::{forget, keep};
+use crate::maps::{count, filter_holds, scratch};
+use crate::next_hop::{self, NextHop};
+use crate::parse::Packet;
+use crate::rewrite::{Way, rewrite};
+use crate::select::{self, Chosen};
+use crate::skb::{NEXT, PROCEED, Skb, Verdict, drop};
+use crate::snat;
+use aya_ebpf::bindings::BPF_ANY;
+use lb_abi::{
+    Config, FILTER_BACKENDS, FlowKind, Frontend, Reason, UDP, backend_flags, config_flags,
+    flow_flags, frontend_flags,
+};
+
+/// No verdict: there is no entry, or one that counts as absent.
+const ABSENT: Verdict = 257;
+
+/// The entry for a packet to a frontend, or what becomes of it without one. `INSIDE` says that a pod of this node sends it.
+#[inline(always)]
+pub(crate) fn forward<F: Family, const INSIDE: bool>(
+    skb: Skb,
+    packet: &Packet<F>,
+    config: &Config,
+    now: u32,
+) -> Result<&'static mut Flow<F>, Verdict> {
+    if let Some(flow) = F::flow(&packet.tuple)
+        && is_quiet(flow, packet, now, config)
+    {
+        return Ok(flow);
+    }
+    let mut verdict = tend::<F>(skb, packet, config, now);
+    if verdict == ABSENT {
+        verdict = open::<F, INSIDE>(skb, packet, config, now);
+    }
+    if verdict != PROCEED {
+        return Err(verdict);
+    }
+    // Looked up again rather than handed on: it may be another, and the verifier need not follow it through the functions.
+    F::flow(&packet.tuple).ok_or(NEXT)
+}
+
+/// The entry for a packet that may be a backend's reply, or what becomes of it without one; [`PROCEED`] where it is none.
+#[inline(always)]
+pub(crate) fn reply<F: Family>(
+    skb: Skb,
+    packet: &Packet<F>,
+    config: &Config,
+    now: u32,
+) -> Result<&'static mut Flow<F>, Verdict> {
+    let key = packet.tuple.turned().of_kind(FlowKind::Reply);
+    let flow = F::flow(&key).ok_or(PROCEED)?;
+    if is_quiet(flow, packet, now, config) {
+        return Ok(flow);
+    }
+    match tend_reply::<F>(skb, packet, &key, config, now) {
+        PROCEED => F::flow(&key).ok_or(PROCEED),
+        ABSENT => Err(PROCEED),
+        verdict => Err(verdict),
+    }
+}
+
+/// Whether an entry needs no care for this packet.
+#[inline(always)]
+fn is_quiet<F: Family>(flow: &Flow<F>, packet: &Packet<F>, now: u32, config: &Config) -> bool {
+    flow.last_seen == now && flow.epoch == config.epoch && !packet.is_turning_point()
+}
+
+/// Makes the packet what its entry says, and sends it on its way. A function of its own for the sake of the stack.
+#[inline(never)]
+pub(crate) fn send<F: Family>(
+    skb: Skb,
+    packet: &Packet<F>,
+    flow: &mut Flow<F>,
+    kind: FlowKind,
+) -> Verdict {
+    flow.count(skb.len());
+    let way = if flow.has(flow_flags::SNAT) {
+        Way::Hop
+    } else if flow.has(flow_flags::HAIRPIN) {
+        Way::Back
+    } else {
+        Way::Stack
+    };
+    let verdict = rewrite(skb, packet, flow, way);
+    if verdict != PROCEED {
+        return verdict;
+    }
+    count(match kind {
+        FlowKind::Reply => Reason::Reply,
+        FlowKind::Forward if flow.has(flow_flags::LOCAL) => Reason::Local,
+        FlowKind::Forward => Reason::Remote,
+    });
+    match way {
+        Way::Stack => NEXT,
+        Way::Hop => next_hop::send(flow),
+        Way::Back => skb.send_back(),
+    }
+}
+
+/// Cares for the entry of a packet to a frontend: [`PROCEED`] where it is good, [`ABSENT`] where a new one is to be made.
+#[inline(never)]
+fn tend<F: Family>(skb: Skb, packet: &Packet<F>, config: &Config, now: u32) -> Verdict {
+    let key = &packet.tuple;
+    let Some(flow) = F::flow(key) else {
+        return ABSENT;
+    };
+    if flow.is_expired(key.protocol, now, config) || wants_another(flow, packet) {
+        forget(key, flow);
+        return ABSENT;
+    }
+    if flow.has(flow_flags::SNAT) {
+        let mut hop = NextHop::STACK;
+        if !hop.find(skb, &flow.becomes(key.protocol)) {
+            return drop(Reason::NoRoute);
+        }
+        // The node has another address: what is sent from the old one is never answered. TCP cannot change it.
+        let moved = !is_unspecified(&hop.source) && !same(&hop.source, &flow.source);
+        if moved && key.protocol == UDP {
+            forget(key, flow);
+            return ABSENT;
+        }
+        flow.ifindex = hop.ifindex;
+        flow.next_hop = hop.address;
+    }
+    if !keep(key, flow, packet.tcp_flags as u8, now, config) {
+        F::remove_flow(key);
+        return ABSENT;
+    }
+    PROCEED
+}
+
+/// Whether the packet begins a connection on an entry of an earlier one, or the backend no longer takes it. An established TCP flow
+/// stays with a backend that is gone: only the backend can end it in a way that the client understands.
+#[inline(always)]
+fn wants_another<F: Family>(flow: &Flow<F>, packet: &Packet<F>) -> bool {
+    let state = select::present(flow.backend)
+        .filter(|backend| backend.generation == flow.backend_generation)
+        .map(|backend| backend.flags);
+    if packet.tuple.protocol == UDP {
+        return state.is_none();
+    }
+    packet.is_syn()
+        && (flow.has(flow_flags::CLOSING)
+            || state.is_none_or(|flags| flags & backend_flags::TERMINATING != 0))
+}
+
+/// Cares for the entry of a reply: [`PROCEED`] where it is good, [`ABSENT`] where the packet is no reply.
+#[inline(never)]
+fn tend_reply<F: Family>(
+    skb: Skb,
+    packet: &Packet<F>,
+    key: &Tuple<F>,
+    config: &Config,
+    now: u32,
+) -> Verdict {
+    let Some(flow) = F::flow(key) else {
+        return ABSENT;
+    };
+    // Who is asked does not open: the backend begins a connection of its own, from the same port.
+    if packet.is_syn() || flow.is_expired(key.protocol, now, config) {
+        return ABSENT;
+    }
+    if flow.has(flow_flags::SNAT) {
+        let mut hop = NextHop::STACK;
+        if !hop.find(skb, &flow.becomes(key.protocol)) {
+            return drop(Reason::NoRoute);
+        }
+        flow.ifindex = hop.ifindex;
+        flow.next_hop = hop.address;
+    }
+    if !keep(key, flow, packet.tcp_flags as u8, now, config) {
+        F::remove_flow(key);
+        return ABSENT;
+    }
+    PROCEED
+}
+
+/// Makes the entries of a new flow: [`PROCEED`] where they are made, else what becomes of the packet.
+#[inline(never)]
+fn open<F: Family, const INSIDE: bool>(
+    skb: Skb,
+    packet: &Packet<F>,
+    config: &Config,
+    now: u32,
+) -> Verdict {
+    let client = &packet.tuple;
+    let port = client.ports.destination();
+    let found = select::frontend::<F>(client.destination, port, client.protocol, INSIDE);
+    let Some(frontend) = found else {
+        return unserved::<F>(client.destination);
+    };
+    let routable = frontend.flags & frontend_flags::ROUTABLE != 0
+        || config.flags & config_flags::EXTERNAL_CLUSTER_IP != 0;
+    if !INSIDE && !routable {
+        return drop(Reason::NotRoutable);
+    }
+    let Some(chosen) = select::for_flow(&frontend, client, config.hash_seed) else {
+        return drop(Reason::NoBackend);
+    };
+    let mut key = Tuple {
+        destination: F::backend_address(chosen.backend),
+        ports: Ports::new(
+            client.ports.source(),
+            u16::from_ne_bytes(chosen.backend.port),
+        ),
+        ..client.of_kind(FlowKind::Reply)
+    };
+    let mut hop = NextHop::STACK;
+    let Some(entry) = scratch::<F>() else {
+        return drop(Reason::TableFull);
+    };
+    *entry = entry_of_reply(client, &frontend, &chosen, config, now);
+    if INSIDE || chosen.backend.flags & backend_flags::LOCAL != 0 {
+        if INSIDE {
+            entry.flags |= flow_flags::INTERNAL;
+            if same(&key.destination, &key.source) {
+                // Answered to its own address, a pod would not send the answer out.
+                entry.flags |= flow_flags::HAIRPIN;
+                key.source = F::hairpin_address(config);
+            }
+        }
+        // One client's port may reach a backend by two frontends: the later connection gets the tuple.
+        if let Some(earlier) = F::flow(&key) {
+            forget(&key, earlier);
+        }
+        if !F::insert_flow(&key, entry, BPF_ANY as u64) {
+            return drop(Reason::TableFull);
+        }
+    } else {
+        entry.flags |= flow_flags::SNAT;
+        if !hop.find(skb, &key) {
+            return drop(Reason::NoRoute);
+        }
+        key.source = hop.source;
+        if is_unspecified(&key.source) {
+            key.source = F::snat_address(config);
+        }
+        if is_unspecified(&key.source) {
+            return drop(Reason::NoSnatAddress);
+        }
+        if !snat::claim(skb, client, &mut key, entry, config) {
+            return drop(Reason::NoSnatPort);
+        }
+    }
+    // The entry of the forward direction, in the same memory.
+    entry.become_tuple(&key);
+    entry.epoch = config.epoch;
+    entry.ifindex = hop.ifindex;
+    entry.next_hop = hop.address;
+    if !F::insert_flow(client, entry, BPF_ANY as u64) {
+        F::remove_flow(&key);
+        return drop(Reason::TableFull);
+    }
+    count(Reason::NewFlow);
+    PROCEED
+}
+
+/// The entry of the replies of a new flow, but for the flags that depend on the way to the backend.
+#[inline(always)]
+fn entry_of_reply<F: Family>(
+    client: &Tuple<F>,
+    frontend: &Frontend,
+    chosen: &Chosen,
+    config: &Config,
+    now: u32,
+) -> Flow<F> {
+    let local = chosen.backend.flags & backend_flags::LOCAL != 0;
+    Flow {
+        bytes: 0,
+        packets: 0,
+        last_seen: now,
+        // Its first packet finds its next hop, and tells the other entry that there is an answer.
+        epoch: config.epoch.wrapping_sub(1),
+        backend: chosen.id,
+        backend_generation: chosen.backend.generation,
+        ifindex: 0,
+        source: client.destination,
+        destination: client.source,
+        next_hop: F::UNSPECIFIED,
+        ports: client.ports.turned(),
+        flags: if local { flow_flags::LOCAL } else { 0 },
+        tcp_flags: 0,
+        reserved: 0,
+        group: frontend.group,
+        rest: F::REST,
+    }
+}
+
+/// What becomes of a packet to a port that is no frontend.
+#[inline(always)]
+fn unserved<F: Family>(destination: F::Address) -> Verdict {
+    if select::is_virtual::<F>(destination) {
+        drop(Reason::NoService)
+    } else {
+        NEXT
+    }
+}
+
+/// A packet that is for no frontend, but perhaps for a backend itself. Where it begins something and its tuple is that of a flow's, the flow
+/// is over: else the backend's answer would be made the frontend's.
+#[inline(never)]
+pub(crate) fn take_over<F: Family>(packet: &Packet<F>) -> Verdict {
+    let is_first = packet.is_syn() || packet.tuple.protocol == UDP;
+    if !is_first || !filter_holds(FILTER_BACKENDS, packet.tuple.destination.as_ref()) {
+        return NEXT;
+    }
+    let key = packet.tuple.of_kind(FlowKind::Reply);
+    if let Some(flow) = F::flow(&key)
+        && !flow.has(flow_flags::SNAT)
+    {
+        forget(&key, flow);
+        count(Reason::DirectTakeover);
+    }
+    NEXT
+}

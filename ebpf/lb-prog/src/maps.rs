@@ -1,0 +1,82 @@
+//! The maps. Names and meaning are those of `lb_abi::map`; sizes here are small defaults that user space overrides when it loads the object.
+
+use crate::family::{Family, Flow};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::macros::btf_map;
+use lb_abi::{
+    Backend, Config, FILTER_WORDS, FlowKey4, FlowKey6, FlowValue4, FlowValue6, Frontend,
+    FrontendKey4, FrontendKey6, RING_SLOTS_PER_CHUNK, Reason, SLOTS_PER_CHUNK, SocketKey,
+    SocketValue,
+};
+
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map]
+pub(crate) static FRONTENDS4: HashMap<FrontendKey4, Frontend, 65536, NO_PREALLOC> = HashMap::new();
+#[btf_map]
+pub(crate) static FRONTENDS6: HashMap<FrontendKey6, Frontend, 65536, NO_PREALLOC> = HashMap::new();
+#[btf_map]
+pub(crate) static GROUPS: Array<u64, 4096, MMAPABLE> = Array::new();
+#[btf_map]
+pub(crate) static SLOTS: Array<[u32; SLOTS_PER_CHUNK as usize], 64, MMAPABLE> = Array::new();
+#[btf_map]
+pub(crate) static RINGS: Array<[u16; RING_SLOTS_PER_CHUNK as usize], 512, MMAPABLE> = Array::new();
+#[btf_map]
+pub(crate) static BACKENDS: Array<Backend, 16384, MMAPABLE> = Array::new();
+#[btf_map]
+pub(crate) static FLOWS4: LruHashMap<FlowKey4, FlowValue4, 65536> = LruHashMap::new();
+#[btf_map]
+pub(crate) static FLOWS6: LruHashMap<FlowKey6, FlowValue6, 65536> = LruHashMap::new();
+#[btf_map]
+pub(crate) static SOCKETS: LruHashMap<SocketKey, SocketValue, 65536> = LruHashMap::new();
+#[btf_map]
+pub(crate) static NODE_ADDRESSES: HashMap<[u8; 16], u32, 16384, NO_PREALLOC> = HashMap::new();
+#[btf_map]
+pub(crate) static FILTERS: Array<[u64; FILTER_WORDS], 2, MMAPABLE> = Array::new();
+#[btf_map]
+pub(crate) static CONFIG: Array<Config, 1, MMAPABLE> = Array::new();
+#[btf_map]
+pub(crate) static COUNTERS: PerCpuArray<u64, { Reason::COUNT as usize }> = PerCpuArray::new();
+
+/// Room for one entry of a flow: the stack is 512 bytes for a program and all that it calls, and an IPv6 entry nearly a fifth of it.
+/// No program interrupts another on a processor.
+#[btf_map]
+static SCRATCH: PerCpuArray<FlowValue6, 1> = PerCpuArray::new();
+
+/// Memory for an entry that is being made; what is in it is left from another.
+#[inline(always)]
+pub(crate) fn scratch<F: Family>() -> Option<&'static mut Flow<F>> {
+    let room = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: no entry is larger than this one, every value of its bytes is an entry, and it is this processor's own.
+    Some(unsafe { &mut *room.cast() })
+}
+
+/// What the agent says now.
+#[inline(always)]
+pub(crate) fn config() -> Option<&'static Config> {
+    CONFIG.get(0)
+}
+
+/// Whether an address may be in a filter; a wrong yes costs one lookup.
+#[inline(always)]
+pub(crate) fn filter_holds(filter: u32, address: &[u32]) -> bool {
+    let bit = lb_abi::filter_bit(address);
+    // A lookup of a constant index is inlined: no call. The bit is below 2¹⁶, so that the verifier sees the word within the array.
+    FILTERS
+        .get_ptr(filter)
+        // SAFETY: 2¹⁶ bits are `FILTER_WORDS` words.
+        .is_some_and(|words| unsafe {
+            *words.cast::<u64>().add((bit >> 6) as usize) >> (bit & 63) & 1 != 0
+        })
+}
+
+/// Counts a packet.
+#[inline(always)]
+pub(crate) fn count(reason: Reason) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
+        // SAFETY: the element is this processor's own.
+        unsafe { *counter += 1 }
+    }
+}

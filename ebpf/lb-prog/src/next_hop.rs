@@ -1,0 +1,119 @@
+//! Where a packet leaves that is not left to the host's stack.
+
+use crate::family::{Family, Flow, Tuple, is_unspecified};
+use crate::skb::{Skb, Verdict};
+use aya_ebpf::bindings::{
+    BPF_FIB_LKUP_RET_NO_SRC_ADDR, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SKIP_NEIGH,
+    BPF_FIB_LOOKUP_SRC,
+};
+use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect_neigh};
+
+/// The kernel's `struct bpf_fib_lookup`, with addresses in words.
+#[repr(C)]
+struct Question {
+    family: u8,
+    protocol: u8,
+    ports: [u16; 2],
+    total_length: u16,
+    ifindex: u32,
+    flow_info: u32,
+    source: [u32; 4],
+    destination: [u32; 4],
+    vlan: u32,
+    ethernet_addresses: [u16; 6],
+}
+
+const _: () = assert!(size_of::<Question>() == size_of::<aya_ebpf::bindings::bpf_fib_lookup>());
+
+/// The kernel's `struct bpf_redir_neigh`.
+#[repr(C)]
+struct Neighbour {
+    family: u32,
+    address: [u32; 4],
+}
+
+const _: () = assert!(size_of::<Neighbour>() == size_of::<aya_ebpf::bindings::bpf_redir_neigh>());
+
+/// A way to a destination.
+pub(crate) struct NextHop<F: Family> {
+    /// Device; 0 leaves the packet to the host's stack.
+    pub(crate) ifindex: u32,
+    /// Neighbour: a gateway or the destination itself; all zeros where the kernel shall look it up at every packet, because it is of
+    /// the other family.
+    pub(crate) address: F::Address,
+    /// The source address that the host would use itself; all zeros where there is none.
+    pub(crate) source: F::Address,
+}
+
+impl<F: Family> NextHop<F> {
+    /// The host's stack.
+    pub(crate) const STACK: Self = Self {
+        ifindex: 0,
+        address: F::UNSPECIFIED,
+        source: F::UNSPECIFIED,
+    };
+
+    /// The way of a packet by the routing table; false where there is none.
+    ///
+    /// Asked as for a packet that is forwarded, so that the rules for its device apply, and without the neighbour: its MAC address is
+    /// found when the packet is sent, and a neighbour that is not known yet is asked for then.
+    #[inline(never)]
+    pub(crate) fn find(&mut self, skb: Skb, tuple: &Tuple<F>) -> bool {
+        let mut question = Question {
+            family: F::SOCKET_FAMILY,
+            protocol: tuple.protocol,
+            ports: [tuple.ports.source(), tuple.ports.destination()],
+            total_length: 0,
+            ifindex: skb.ifindex(),
+            flow_info: 0,
+            source: F::wide(&tuple.source),
+            destination: F::wide(&tuple.destination),
+            vlan: 0,
+            ethernet_addresses: [0; 6],
+        };
+        // SAFETY: the helper reads and writes the whole struct.
+        let answer = unsafe {
+            bpf_fib_lookup(
+                skb.0.cast(),
+                core::ptr::from_mut(&mut question).cast(),
+                size_of::<Question>() as i32,
+                BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC,
+            )
+        };
+        self.source = match answer as u32 {
+            BPF_FIB_LKUP_RET_SUCCESS => F::narrow(&question.source),
+            BPF_FIB_LKUP_RET_NO_SRC_ADDR => F::UNSPECIFIED,
+            _ => return false,
+        };
+        self.ifindex = question.ifindex;
+        self.address = if question.family == F::SOCKET_FAMILY {
+            F::narrow(&question.destination)
+        } else {
+            F::UNSPECIFIED
+        };
+        true
+    }
+}
+
+/// Sends a packet of the flow to its next hop.
+#[inline(always)]
+pub(crate) fn send<F: Family>(flow: &Flow<F>) -> Verdict {
+    let ifindex = flow.ifindex;
+    if is_unspecified(&flow.next_hop) {
+        // SAFETY: takes numbers only.
+        return unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as Verdict };
+    }
+    let mut neighbour = Neighbour {
+        family: F::SOCKET_FAMILY as u32,
+        address: F::wide(&flow.next_hop),
+    };
+    // SAFETY: the helper reads the whole struct.
+    unsafe {
+        bpf_redirect_neigh(
+            ifindex,
+            core::ptr::from_mut(&mut neighbour).cast(),
+            size_of::<Neighbour>() as i32,
+            0,
+        ) as Verdict
+    }
+}

@@ -1,0 +1,162 @@
+//! Others use the same hooks: a traffic-control filter on a node's uplinks and a masquerade rule, such as CNIs have, work on beside the
+//! load balancer, and it beside them. When Tombolo is uninstalled nothing of it is left, and all of theirs is.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use lab::machine::Machine;
+use lab::topology::NodeSpec;
+use lab::wait;
+use scenarios::lab::PATIENCE;
+use scenarios::peering::{address, node_addresses, pod_cidr};
+use scenarios::topologies::HOST_BEHIND;
+use scenarios::{Failure, Lab, claim, http};
+
+use super::{balancing, services};
+
+/// Where the programs and maps of the load balancer are pinned.
+const PINS: &str = "/sys/fs/bpf/tombolo";
+const PORT: u16 = 9000;
+/// What the filter drops.
+const FILTERED: u16 = 4444;
+/// A connection attempt without an answer for so long has been dropped.
+const SILENCE: Duration = Duration::from_millis(800);
+
+pub(crate) fn filters_and_masquerading_work_on(lab: &mut Lab) -> Result<(), Failure> {
+    balancing::published(lab)?;
+    services::patch(lab, r#"{"spec":{"externalTrafficPolicy":"Local"}}"#)?;
+    services::await_routes(lab, &services::sorted(node_addresses(lab)))?;
+    let nodes = lab.cluster.topology().nodes.clone();
+    for node in &nodes {
+        others(&lab.cluster.machine(&node.name)?, node)?;
+    }
+    let result = both_work(lab, &nodes);
+    for node in &nodes {
+        let machine = lab.cluster.machine(&node.name)?;
+        machine.exec(["nft", "delete", "table", "ip", "somebody"])?;
+        machine.exec(["tc", "qdisc", "del", "dev", "eth1", "clsact"])?;
+    }
+    result
+}
+
+fn both_work(lab: &Lab, nodes: &[NodeSpec]) -> Result<(), Failure> {
+    let client = lab.cluster.machine(HOST_BEHIND)?;
+    for _ in 0..30 {
+        http::fetch_from(client.namespace(), balancing::vip())?;
+    }
+    for node in nodes {
+        for (port, expected) in [
+            (FILTERED, ErrorKind::TimedOut),
+            (FILTERED + 1, ErrorKind::ConnectionRefused),
+        ] {
+            let target = SocketAddr::new(address(node), port);
+            let connect = || TcpStream::connect_timeout(&target, SILENCE);
+            let outcome = client
+                .namespace()
+                .run(connect)?
+                .map_err(|error| error.kind());
+            claim(outcome.as_ref().err() == Some(&expected), || {
+                format!("{target} is {expected:?}, as the filter beside ours has it: {outcome:?}")
+            })?;
+        }
+    }
+    // What a pod of the first node sends out is the node's, as the rule says.
+    let first = nodes.first().expect("the topology has nodes");
+    let listener = client
+        .namespace()
+        .run(|| TcpListener::bind((IpAddr::from([0; 4]), PORT)))?
+        .map_err(Failure::socket("listen"))?;
+    let url = format!("http://10.10.1.10:{PORT}/");
+    let mut curl = lab.cluster.control_plane().kubectl_command();
+    curl.args([
+        "exec",
+        "curl-pod",
+        "--",
+        "curl",
+        "--silent",
+        "--max-time",
+        "2",
+        &url,
+    ]);
+    let asking = std::thread::spawn(move || curl.output());
+    let (_stream, peer): (_, SocketAddr) = listener.accept().map_err(Failure::socket("accept"))?;
+    drop(_stream);
+    // curl complains about the answer that it does not get; what matters is whose address asked.
+    drop(asking.join());
+    claim(peer.ip() == address(first), || {
+        format!("a pod of {} is seen as its node, not as {peer}", first.name)
+    })
+}
+
+/// A filter that drops what is for one port, and a rule that masquerades what pods send out of the cluster.
+fn others(machine: &Machine, node: &NodeSpec) -> Result<(), Failure> {
+    // ldh [36]; jeq #FILTERED, drop; ret unspec: the destination port of a packet without options.
+    let filter = format!("4,40 0 0 36,21 0 1 {FILTERED},6 0 0 2,6 0 0 4294967295");
+    let commands: [&[&str]; 2] = [
+        &["tc", "qdisc", "add", "dev", "eth1", "clsact"],
+        &[
+            "tc",
+            "filter",
+            "add",
+            "dev",
+            "eth1",
+            "ingress",
+            "prio",
+            "1",
+            "bpf",
+            "direct-action",
+            "bytecode",
+            &filter,
+        ],
+    ];
+    for words in commands {
+        let output = machine.exec(words)?;
+        claim(output.success(), || format!("{words:?}: {}", output.stderr))?;
+    }
+    let own = pod_cidr(node);
+    machine.namespace().nft(&format!(
+        "table ip somebody {{\n chain postrouting {{\n type nat hook postrouting priority srcnat\n \
+         ip saddr {own} ip daddr != 172.20.0.0/16 masquerade\n }}\n}}\n"
+    ))?;
+    Ok(())
+}
+
+pub(crate) fn uninstalling_leaves_nothing_behind(lab: &mut Lab) -> Result<(), Failure> {
+    balancing::published(lab)?;
+    services::await_routes(lab, &services::sorted(node_addresses(lab)))?;
+    let first = lab.cluster.topology().nodes[0].name.clone();
+    let machine = lab.cluster.machine(&first)?;
+    let foreign = "/sys/fs/bpf/somebody";
+    machine.exec(["mkdir", "-p", foreign])?;
+    lab.uninstall()?;
+    let result = nothing_left(lab);
+    let kept = machine.exec(["test", "-d", foreign])?.success();
+    machine.exec(["rmdir", foreign])?;
+    result?;
+    claim(kept, || "somebody else's pins are left alone".to_owned())
+}
+
+fn nothing_left(lab: &Lab) -> Result<(), Failure> {
+    for node in lab.cluster.nodes() {
+        let machine = node.machine();
+        let awaited = format!("{} has no pin and no route of Tombolo's left", node.name());
+        wait::try_until(PATIENCE, &awaited, || {
+            let pins = machine.exec(["test", "-e", PINS])?.success();
+            let routes = machine.exec(["ip", "route", "show", "proto", "186"])?;
+            let objects = machine.exec(["ip", "nexthop", "show", "proto", "186"])?;
+            let left =
+                pins || !routes.stdout.trim().is_empty() || !objects.stdout.trim().is_empty();
+            Ok((!left).then_some(()))
+        })?;
+        let links = machine.exec(["ip", "-d", "link", "show"])?;
+        claim(!links.stdout.contains("tcx"), || {
+            format!(
+                "no program of ours is attached on {}: {}",
+                node.name(),
+                links.stdout
+            )
+        })?;
+    }
+    Ok(())
+}
