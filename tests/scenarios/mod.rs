@@ -3,12 +3,19 @@
 mod agent_restarts;
 mod api_server_outage;
 mod attributes;
+mod backends;
+mod balancing;
+mod balancing_restarts;
+mod beside_others;
 mod costs;
+mod frontends;
 mod interop;
 mod labels;
+mod latency;
 mod learned_routes;
 mod malformed_messages;
 mod many_peers;
+mod profiles;
 mod published_manifests;
 mod router_restarts;
 mod services;
@@ -143,6 +150,65 @@ pub(crate) const SUITES: &[Suite] = &[
             scenario(
                 "cleanup_takes_what_is_ours_and_nothing_else",
                 learned_routes::cleanup_takes_what_is_ours,
+            ),
+        ],
+    },
+    Suite {
+        topology: topologies::balanced,
+        values: &["tombolo.profile=full", "kubeProxyReplacement=true"],
+        scenarios: &[
+            scenario(
+                "the_vip_answers_and_the_pods_share_the_work",
+                balancing::the_vip_answers_and_spreads,
+            ),
+            scenario(
+                "pods_processes_and_hosts_reach_services",
+                balancing::pods_and_hosts_reach_services,
+            ),
+            scenario(
+                "the_same_port_reaches_vip_and_pod",
+                balancing::the_same_port_reaches_vip_and_pod,
+            ),
+            scenario("the_vip_answers_ping", balancing::the_vip_answers_ping),
+            scenario(
+                "every_kind_of_frontend_is_answered_as_its_policy_says",
+                frontends::every_kind_is_answered_as_its_policy_says,
+            ),
+            scenario(
+                "backends_come_and_go_without_a_broken_connection",
+                backends::come_and_go,
+            ),
+            scenario(
+                "a_killed_agent_loses_no_request",
+                balancing_restarts::a_killed_agent_loses_no_request,
+            ),
+            scenario(
+                "without_the_api_server_no_request_is_lost",
+                balancing_restarts::without_the_api_server_no_request_is_lost,
+            ),
+            scenario(
+                "a_service_is_in_the_router_and_gone_sooner_than_with_cilium",
+                latency::services_are_in_the_router_soon,
+            ),
+            scenario(
+                "filters_and_masquerading_of_others_work_on",
+                beside_others::filters_and_masquerading_work_on,
+            ),
+            scenario(
+                "an_upgrade_loses_no_request",
+                balancing_restarts::an_upgrade_loses_no_request,
+            ),
+            scenario(
+                "each_profile_has_exactly_its_capabilities",
+                profiles::have_exactly_their_capabilities,
+            ),
+            scenario(
+                "a_lacking_capability_is_named",
+                profiles::what_is_lacking_is_named,
+            ),
+            scenario(
+                "uninstalling_leaves_nothing_behind",
+                beside_others::uninstalling_leaves_nothing_behind,
             ),
         ],
     },

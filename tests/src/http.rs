@@ -71,11 +71,11 @@ pub fn ask_as_daemon(
     let limit = patience.as_secs_f64().to_string();
     let url = format!("http://{address}/");
     let (ip, port) = (address.ip().to_string(), address.port().to_string());
-    // Ends with the first line of an answer; nc itself would wait for more.
-    let datagram = r#"echo | timeout "$0" busybox nc -u "$1" "$2" | head -n 2"#;
+    // bash has sockets of its own; a datagram is read at once, and the answer has two lines.
+    let datagram = r#"exec 3<>/dev/udp/"$1"/"$2" && echo who >&3 && timeout "$0" head -n 2 <&3"#;
     let output = match transport {
         Transport::Tcp => node.daemon(["curl", "--silent", "--max-time", &limit, &url])?,
-        Transport::Udp => node.daemon(["sh", "-c", datagram, &limit, &ip, &port])?,
+        Transport::Udp => node.daemon(["bash", "-c", datagram, &limit, &ip, &port])?,
     };
     Ok(Some(output.stdout).filter(|text| !text.is_empty()))
 }

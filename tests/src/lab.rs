@@ -132,6 +132,10 @@ impl Lab {
             format!("k8sServiceHost={api}"),
             "k8sServicePort=6443".to_owned(),
             "bgpControlPlane.enabled=true".to_owned(),
+            format!(
+                "extraArgs={{--cgroup-root={}}}",
+                self.cluster.cgroup_of("$(K8S_NODE_NAME)")?
+            ),
         ];
         for value in ours
             .iter()

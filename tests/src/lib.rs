@@ -3,6 +3,7 @@
 //!
 //! Everything here looks at the product from outside: what `helm`, `kubectl`, the routers and the packets say.
 
+pub mod connections;
 pub mod failure;
 pub mod harness;
 pub mod http;
@@ -11,6 +12,7 @@ pub mod manifests;
 pub mod peering;
 pub mod probe;
 pub mod raw_speaker;
+pub mod route_monitor;
 pub mod stage;
 pub mod topologies;
 

@@ -76,6 +76,15 @@ pub fn host_behind() -> Topology {
     topology
 }
 
+/// As [`host_behind`], for a cluster whose Services Tombolo balances.
+#[must_use]
+pub fn balanced() -> Topology {
+    Topology {
+        name: "balanced".to_owned(),
+        ..host_behind()
+    }
+}
+
 /// The peering of the router with that host number in [`interop`]: as AS `asn` with each of `nodes`. It
 /// originates two networks that lie behind it, one in each family.
 #[must_use]

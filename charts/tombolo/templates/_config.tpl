@@ -11,10 +11,28 @@
   "enable-ipv4" .Values.ipv4.enabled
   "enable-ipv6" .Values.ipv6.enabled
   "enable-l2-announcements" .Values.l2announcements.enabled
+  "kube-proxy-replacement" .Values.kubeProxyReplacement
+  "bpf-lb-algorithm" .Values.loadBalancer.algorithm
+  "bpf-lb-external-clusterip" .Values.bpf.lbExternalClusterIP
+  "bpf-lb-sock-hostns-only" .Values.socketLB.hostNamespaceOnly
   "debug" .Values.debug.enabled
   "agent-health-port" .Values.healthPort
   "operator-api-serve-addr" (printf "%s:%v" (ternary "127.0.0.1" "" .Values.operator.hostNetwork) .Values.operator.healthPort)
 }}
+{{- $optional := dict
+  "bpf-lb-maglev-table-size" .Values.maglev.tableSize
+  "bpf-lb-maglev-hash-seed" .Values.maglev.hashSeed
+  "node-port-range" .Values.nodePort.range
+  "devices" (kindIs "slice" .Values.devices | ternary (join " " .Values.devices) (toString .Values.devices))
+}}
+{{- range $key, $value := $optional }}
+{{- if $value }}
+{{- $_ := set $keys $key $value }}
+{{- end }}
+{{- end }}
+{{- if not (kindIs "invalid" .Values.socketLB.enabled) }}
+{{- $_ := set $keys "bpf-lb-sock" .Values.socketLB.enabled }}
+{{- end }}
 {{- if .Values.prometheus.enabled }}
 {{- $_ := set $keys "prometheus-serve-addr" (printf ":%v" .Values.prometheus.port) }}
 {{- end }}

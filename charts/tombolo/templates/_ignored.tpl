@@ -5,11 +5,10 @@ A key counts as off when it is absent or one of the words below.
 {{- define "tombolo.ignored" -}}
 {{- $off := list "" "false" "disabled" "none" "0" "default" }}
 {{- $subjects := dict
-  "service load balancing, which stays with kube-proxy or whatever does it now" (list
-    "kubeProxyReplacement" "kubeProxyReplacementHealthzBindAddr" "loadBalancer.acceleration" "loadBalancer.mode" "loadBalancer.dsrDispatch"
-    "loadBalancer.algorithm" "loadBalancer.serviceTopology" "loadBalancer.l7.backend" "maglev.tableSize" "maglev.hashSeed"
-    "serviceNoBackendResponse" "nodePort.enabled" "nodePort.addresses" "nodePort.enableHealthCheckLoadBalancerIP" "socketLB.enabled"
-    "socketLB.hostNamespaceOnly" "hostPort.enabled" "externalIPs.enabled" "bpf.masquerade" "bpf.lbExternalClusterIP")
+  "this part of service load balancing" (list
+    "kubeProxyReplacementHealthzBindAddr" "loadBalancer.acceleration" "loadBalancer.mode" "loadBalancer.dsrDispatch"
+    "loadBalancer.serviceTopology" "loadBalancer.l7.backend" "serviceNoBackendResponse" "nodePort.addresses"
+    "nodePort.enableHealthCheckLoadBalancerIP" "hostPort.enabled" "bpf.masquerade")
   "announcement on the local network" (list "l2podAnnouncements.enabled")
   "addresses of nodes for Services" (list "nodeIPAM.enabled")
   "Services without a class otherwise than defaultLBServiceIPAM says" (list "LBIPAM.requireLBClass" "lbIPAM.requireLBClass")

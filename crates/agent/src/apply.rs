@@ -1,5 +1,7 @@
 //! The joint down: a node's plan taken apart into the speaker's words.
 
+mod datapath;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -11,9 +13,15 @@ use bgp::{Family, GracefulRestart, PeerConfig, PeerName};
 use ipnet::IpNet;
 use plan::node::{Attributes, InstancePlan, IpFamily, NodePlan, PeerPlan};
 
+pub use datapath::{Translation, Translator};
+
 /// What the speaker must make true: every instance, complete.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wish {
+    /// Rises with each wish.
+    pub number: u64,
+    /// All that the instances originate.
+    pub originate: Arc<BTreeSet<IpNet>>,
     /// Instances by name.
     pub instances: BTreeMap<String, InstanceWish>,
 }
@@ -33,7 +41,8 @@ pub struct InstanceWish {
     pub originate: BTreeSet<IpNet>,
 }
 
-/// Takes a plan apart. What was rejected is not in it any more: it stays with the status.
+/// Takes a plan apart. What was rejected or waits is not in it any more: it stays with the status; what the load balancer
+/// does is taken apart by a [`Translator`]. The wish has no number yet.
 #[must_use]
 pub fn wish(plan: &NodePlan) -> Wish {
     let NodePlan {
@@ -41,9 +50,14 @@ pub fn wish(plan: &NodePlan) -> Wish {
         // Learned routes have their own actuator, which gets the plan's verdicts whole.
         routes: _,
         rejected: _,
+        datapath: _,
+        withheld: _,
         generation: _,
     } = plan;
+    let originate = instances.values().flat_map(|plan| &plan.originate);
     Wish {
+        number: 0,
+        originate: Arc::new(originate.copied().collect()),
         instances: instances
             .iter()
             .map(|(name, plan)| (name.clone(), instance(plan)))

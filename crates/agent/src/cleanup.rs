@@ -3,14 +3,16 @@
 //! Everything that outlives the process has a function here that removes it, called by [`run`].
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use api::route_import::{DEFAULT_METRIC, DEFAULT_PROTOCOL, MAIN_TABLE};
 use fib::{Cleaned, Identity, Marked};
 
 use crate::Error;
+use crate::config::DEFAULT_PINS;
 
 /// What may be said on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Arguments {
     /// Protocol number of the learned routes.
     #[arg(long, default_value_t = DEFAULT_PROTOCOL)]
@@ -21,6 +23,9 @@ pub struct Arguments {
     /// The metric of those routes.
     #[arg(long)]
     pub metric: Option<u32>,
+    /// Where the load balancer's programs and maps are pinned.
+    #[arg(long, default_value = DEFAULT_PINS)]
+    pub pins: PathBuf,
 }
 
 /// What was done.
@@ -30,12 +35,21 @@ pub struct Outcome {
     pub removed: Vec<(Identity, Cleaned)>,
     /// Routes of the same protocol number that nothing proves to be ours.
     pub kept: Vec<Marked>,
+    /// What the load balancer had.
+    pub balancer: lb::Cleaned,
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.removed.is_empty() {
+        let lb::Cleaned { links, maps } = self.balancer;
+        if self.removed.is_empty() && self.balancer == lb::Cleaned::default() {
             writeln!(formatter, "nothing of ours was found")?;
+        }
+        if self.balancer != lb::Cleaned::default() {
+            writeln!(
+                formatter,
+                "load balancer: detached {links} programs and removed {maps} maps"
+            )?;
         }
         for (identity, cleaned) in &self.removed {
             let Identity {
@@ -81,24 +95,36 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Removes what is ours from the network namespace of this thread. The agent must not be running.
+/// Removes what is ours from the network namespace of this thread and from the BPF file system. The agent must not be running.
 ///
 /// Without a table or metric these are the routes of the protocol number whose nexthop objects only we number so; with one
 /// of them the routes that carry exactly these marks, the default standing for the other.
 ///
 /// # Errors
 ///
-/// [`Error::Cleanup`] when something of ours may be left.
-pub fn run(arguments: Arguments) -> Result<Outcome, Error> {
-    learned(arguments).map_err(Error::Cleanup)
+/// [`Error::Cleanup`] and [`Error::BalancerCleanup`] when something of ours may be left.
+pub fn run(arguments: &Arguments) -> Result<Outcome, Error> {
+    // The programs first: without them, routes lead nowhere that they were needed for.
+    let balancer = balancer(&arguments.pins).map_err(Error::BalancerCleanup)?;
+    let learned = learned(arguments).map_err(Error::Cleanup)?;
+    Ok(Outcome {
+        balancer,
+        ..learned
+    })
 }
 
-fn learned(arguments: Arguments) -> Result<Outcome, fib::Error> {
+/// Removes programs and maps of the load balancer.
+pub(crate) fn balancer(pins: &Path) -> Result<lb::Cleaned, lb::Error> {
+    lb::cleanup(pins)
+}
+
+fn learned(arguments: &Arguments) -> Result<Outcome, fib::Error> {
     let Arguments {
         protocol,
         table,
         metric,
-    } = arguments;
+        pins: _,
+    } = *arguments;
     let named = (table.is_some() || metric.is_some()).then(|| Identity {
         table: table.unwrap_or(MAIN_TABLE),
         protocol,
@@ -157,10 +183,15 @@ mod tests {
                 routes: 7,
                 proven: 0,
             }],
+            balancer: lb::Cleaned {
+                links: 14,
+                maps: 13,
+            },
         };
         assert_eq!(
             outcome.to_string(),
-            "table 254 protocol 186 metric 30: removed 3 routes and 2 nexthop objects; kept 1 nexthop objects that routes \
+            "load balancer: detached 14 programs and removed 13 maps\n\
+             table 254 protocol 186 metric 30: removed 3 routes and 2 nexthop objects; kept 1 nexthop objects that routes \
              of others lead to\n\
              table 254 protocol 186 metric 20: kept 7 routes, which may be somebody else's (--protocol 186 --table 254 \
              --metric 20 removes them)\n"

@@ -1,5 +1,7 @@
 //! Configuration: a folder of keys as Cilium mounts it, overridden by flags of the same names.
 
+mod datapath;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -7,6 +9,9 @@ use std::str::FromStr;
 
 use clap::Parser;
 use plan::node::{RouterIdMode, WithoutEndpoints};
+
+pub(crate) use datapath::DEFAULT_PINS;
+pub use datapath::Datapath;
 
 use crate::{Error, cleanup};
 
@@ -30,6 +35,8 @@ pub struct Config {
     pub router_id: RouterIdMode,
     /// What is announced of a Service that has no endpoint at all.
     pub without_endpoints: WithoutEndpoints,
+    /// The load balancer; `None` leaves Services to somebody else.
+    pub datapath: Option<Datapath>,
     /// Health endpoint, on loopback.
     pub health: SocketAddr,
     /// Metrics endpoint; `None` serves none.
@@ -103,6 +110,8 @@ struct Flags {
     /// Form of log lines: text or json.
     #[arg(long)]
     log_format: Option<String>,
+    #[command(flatten)]
+    datapath: datapath::DatapathFlags,
     #[command(subcommand)]
     errand: Option<Errand>,
 }
@@ -172,6 +181,7 @@ impl Config {
             log_level,
             log_format,
             errand: _,
+            datapath,
         } = flags;
         let setting = |key: &'static str, flag: Option<String>| {
             let value = flag.or_else(|| keys.get(key).cloned());
@@ -214,6 +224,7 @@ impl Config {
                 Some(false) => WithoutEndpoints::Withhold,
                 Some(true) | None => WithoutEndpoints::Announce,
             },
+            datapath: datapath::resolve(datapath, setting)?,
             health: SocketAddr::from((Ipv4Addr::LOCALHOST, health)),
             metrics: setting("prometheus-serve-addr", prometheus_serve_addr).address()?,
             daemon_set: namespace.zip(daemon_set),
@@ -304,7 +315,7 @@ impl Setting {
 mod tests {
     use super::*;
 
-    fn resolve(arguments: &[&str], keys: &[(&str, &str)]) -> Result<Config, Error> {
+    pub(super) fn resolve(arguments: &[&str], keys: &[(&str, &str)]) -> Result<Config, Error> {
         let arguments = ["tombolo-agent", "--node-name=n"].iter().chain(arguments);
         let flags = Flags::try_parse_from(arguments).expect("flags");
         Config::resolve(
@@ -354,6 +365,7 @@ mod tests {
             protocol: 186,
             table: Some(100),
             metric: None,
+            pins: PathBuf::from(DEFAULT_PINS),
         };
         assert_eq!(arguments, expected);
     }

@@ -45,6 +45,9 @@ pub enum Error {
     /// Something that the agent left on the node cannot be taken away.
     #[error("cannot remove learned routes")]
     Cleanup(#[source] fib::Error),
+    /// Something that the load balancer left on the node cannot be taken away.
+    #[error("cannot remove programs and maps of the load balancer")]
+    BalancerCleanup(#[source] lb::Error),
     /// No netlink socket.
     #[error("netlink socket")]
     Netlink(#[source] std::io::Error),

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::Error;
 use crate::metrics::Metrics;
-use crate::observe::Report;
+use crate::observe::{Datapath, Report};
 
 /// Binds before anything else starts: a taken port is an error of the start, not of some later moment.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
@@ -22,13 +22,17 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 /// Serves `/healthz` and `/readyz`. Liveness says that the process turns, nothing more: it must not depend on the
-/// API server or on a router. Readiness waits for the first plan, and for the first End-of-RIB of the sessions that
-/// are up, and names what is pending.
-pub(crate) async fn serve_health(listener: TcpListener, reports: watch::Receiver<Report>) {
+/// API server or on a router. Readiness waits for the first plan, for the load balancer where there is one, and for the
+/// first End-of-RIB of the sessions that are up, and names what is pending.
+pub(crate) async fn serve_health(
+    listener: TcpListener,
+    reports: watch::Receiver<Report>,
+    datapath: Option<watch::Receiver<Datapath>>,
+) {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state(reports);
+        .with_state((reports, datapath));
     serve(listener, router).await;
 }
 
@@ -46,8 +50,11 @@ async fn serve(listener: TcpListener, router: Router) {
     }
 }
 
-async fn ready(State(reports): State<watch::Receiver<Report>>) -> impl IntoResponse {
-    let pending = pending(&reports.borrow());
+type Watched = (watch::Receiver<Report>, Option<watch::Receiver<Datapath>>);
+
+async fn ready(State((reports, datapath)): State<Watched>) -> impl IntoResponse {
+    let mut pending = pending(&reports.borrow());
+    pending.extend(datapath.and_then(|datapath| datapath.borrow().pending()));
     if pending.is_empty() {
         (StatusCode::OK, "ok\n".to_owned())
     } else {

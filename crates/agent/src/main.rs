@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Ok(Invocation::Run(config)) => run(*config),
         Ok(Invocation::Cleanup(arguments)) => {
             log(Level::INFO, LogFormat::Text);
-            let outcome = cleanup::run(arguments);
+            let outcome = cleanup::run(&arguments);
             conclude(outcome.map(|outcome| print!("{outcome}")))
         }
         Err(problem) => {

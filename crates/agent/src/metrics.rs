@@ -1,5 +1,7 @@
 //! Metrics under Cilium's names (labels as of 1.19), read from the latest report when scraped.
 
+mod datapath;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
-use crate::observe::Report;
+use crate::observe::{Datapath, Report};
 use crate::routes::Imports;
 
 type InstanceLabels = [(&'static str, String); 1];
@@ -29,7 +31,11 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(reports: watch::Receiver<Report>, imports: watch::Receiver<Imports>) -> Self {
+    pub(crate) fn new(
+        reports: watch::Receiver<Report>,
+        imports: watch::Receiver<Imports>,
+        balancer: Option<watch::Receiver<Datapath>>,
+    ) -> Self {
         // 50 µs to 0.8 s: a plan takes microseconds; one that takes a second is a defect worth seeing.
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_05, 4.0, 8));
         let durations = Family::new_with_constructor(histogram);
@@ -49,6 +55,9 @@ impl Metrics {
         registry.register_collector(Box::new(Sessions { reports }));
         let ours = whole.sub_registry_with_prefix("tombolo");
         ours.register_collector(Box::new(LearnedRoutes { imports }));
+        if let Some(seen) = balancer {
+            ours.register_collector(Box::new(datapath::Balancer { seen }));
+        }
         Self {
             registry: Arc::new(whole),
             errors,
@@ -277,7 +286,7 @@ mod tests {
         };
         let (_reports, reports) = watch::channel(Report::default());
         let (_imports, imports) = watch::channel(Imports::from([(target, routes)]));
-        let text = Metrics::new(reports, imports).encode().expect("text");
+        let text = Metrics::new(reports, imports, None).encode().expect("text");
         let marks = r#"table="254",protocol="186",metric="30""#;
         for line in [
             format!("tombolo_learned_routes_installed{{{marks}}} 7"),

@@ -1,16 +1,22 @@
 //! The joint up: reports of the speaker and of the kernel's routes in the plan's words.
 
-use std::collections::BTreeMap;
+mod datapath;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bgp::report::{PeerReport, SessionState};
 use bgp::{Afi, Family};
+use ipnet::IpNet;
 use jiff::Timestamp;
 use plan::node::observed::{EXAMPLES, RouteCount};
 use plan::node::{
     IpFamily, ObservedPeer, ObservedRoutes, PeeringState, Refusal, RefusedRoutes, RoutesProblem,
     WithheldRoutes,
 };
+
+pub use datapath::Datapath;
 
 /// What the speaker says is true.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,6 +29,11 @@ pub struct Report {
     pub listen_failures: BTreeMap<String, String>,
     /// Whether a first wish has been carried out.
     pub configured: bool,
+    /// Number of the wish that is being carried out; 0 before the first.
+    pub wish: u64,
+    /// Prefixes that some peer may have from us: what is originated, and what was until its withdrawal has been handed to
+    /// every connection.
+    pub announced: Arc<BTreeSet<IpNet>>,
 }
 
 /// Relates the monotonic clock of the machines to the time people read.

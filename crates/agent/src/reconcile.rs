@@ -1,5 +1,9 @@
 //! On any change: plan, then hand out. The only loop that closes the circle from observation to plan.
 
+mod serving;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +16,8 @@ use crate::apply::{self, Wish};
 use crate::interfaces::Devices;
 use crate::metrics::Metrics;
 
+pub(crate) use serving::Serving;
+
 /// What the planner reads and writes.
 pub(crate) struct Reconcile {
     pub(crate) settings: Settings,
@@ -21,6 +27,7 @@ pub(crate) struct Reconcile {
     pub(crate) wishes: watch::Sender<Option<Wish>>,
     pub(crate) routes: watch::Sender<Option<Arc<RoutesPlan>>>,
     pub(crate) metrics: Metrics,
+    pub(crate) serving: Serving,
 }
 
 impl Reconcile {
@@ -35,6 +42,7 @@ impl Reconcile {
             tokio::select! {
                 changed = self.snapshots.changed() => if changed.is_err() { return },
                 changed = self.devices.changed() => if changed.is_err() { return },
+                alive = self.serving.changed() => if !alive { return },
             }
         }
     }
@@ -42,21 +50,21 @@ impl Reconcile {
     fn plan(&mut self, snapshot: &Snapshot) {
         let started = Instant::now();
         let devices = self.devices.borrow_and_update().clone();
-        let observed = Observed {
+        let mut observed = Observed {
             interfaces: devices.usable,
             interface_networks: devices.networks,
             ..Observed::default()
         };
-        let plan = plan::node::plan(snapshot, &self.settings, &observed);
+        self.serving.observe(&mut observed);
+        let memory = &mut self.serving.memory;
+        let plan = plan::node::replan(snapshot, &self.settings, &observed, memory);
         // Where not even loopback has an address, the devices have not been read yet, and nothing guards them.
         let guarded = !observed.interface_networks.is_empty();
         let elapsed = started.elapsed();
-        let wish = Some(apply::wish(&plan));
-        self.wishes.send_if_modified(|current| {
-            let changed = *current != wish;
-            *current = wish;
-            changed
-        });
+        self.serving.hand_out(&plan);
+        if self.serving.may_speak(&observed) {
+            self.wish(apply::wish(&plan));
+        }
         self.routes.send_if_modified(|current| {
             let changed = guarded && current.as_deref() != Some(&plan.routes);
             if changed {
@@ -72,7 +80,19 @@ impl Reconcile {
         }
     }
 
+    /// Hands the speaker its part where that says something new.
+    fn wish(&mut self, mut wish: Wish) {
+        let current = self.wishes.borrow().as_ref().map(|current| current.number);
+        wish.number = current.unwrap_or_default();
+        if self.wishes.borrow().as_ref() != Some(&wish) {
+            wish.number += 1;
+            self.serving.asked(wish.number, &wish.originate);
+            self.wishes.send_replace(Some(wish));
+        }
+    }
+
     fn tell(&self, plan: &NodePlan, previous: Option<&NodePlan>) {
+        serving::tell(plan, previous);
         let known = previous
             .map(|plan| plan.rejected.as_slice())
             .unwrap_or_default();

@@ -1,21 +1,26 @@
 //! Puts the process together: build, run, drain.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use api::node_config::PeeringState;
 use bgp::Goodbye;
 use cluster::{ConnectOptions, Following, Interest};
 use plan::Snapshot;
-use plan::node::{NodePlan, RoutesPlan, Settings};
+use plan::node::{DatapathPlan, NodePlan, RoutesPlan, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::apply::{self, Wish};
+use crate::datapath::DatapathTask;
 use crate::homecoming::{self, Home};
 use crate::metrics::Metrics;
-use crate::reconcile::Reconcile;
+use crate::observe::Datapath;
+use crate::reconcile::{Reconcile, Serving};
 use crate::routes::{self, Demand, Ends, Imports, RoutesTask};
 use crate::speaker::{Farewell, Identity, Outlet, SpeakerTask};
 use crate::status::StatusTask;
@@ -65,11 +70,14 @@ impl Agent {
             api_server: config.api_server.clone(),
         };
         let client = cluster::connect(&options).await.map_err(Error::Cluster)?;
-        let interest = if config.bgp {
+        let mut interest = if config.bgp {
             Interest::agent(&config.node)
         } else {
             Interest::default()
         };
+        if config.datapath.is_some() {
+            interest = interest.and_load_balancer(&config.node);
+        }
         let following = cluster::follow(&client, &interest);
 
         let (report_sender, reports) = watch::channel(crate::observe::Report::default());
@@ -78,10 +86,12 @@ impl Agent {
         let (device_sender, devices) = watch::channel(interfaces::Devices::default());
         let (routes_sender, routes_plans) = watch::channel(None);
         let (farewell, farewell_receiver) = mpsc::channel(1);
+        let (datapath_sender, datapaths) = watch::channel(None);
         let mut tasks = JoinSet::new();
+        let seen = balance(&mut tasks, config, datapaths);
         let (outlet, imports) = install(&mut tasks, routes_plans.clone(), devices.clone());
-        let metrics = Metrics::new(reports.clone(), imports.clone());
-        tasks.spawn(http::serve_health(health, reports.clone()));
+        let metrics = Metrics::new(reports.clone(), imports.clone(), seen.clone());
+        tasks.spawn(http::serve_health(health, reports.clone(), seen.clone()));
         if let Some(listener) = metrics_listener {
             tasks.spawn(http::serve_metrics(listener, metrics.clone()));
         }
@@ -91,6 +101,7 @@ impl Agent {
                 node: config.node.clone(),
                 router_id: config.router_id,
                 without_endpoints: config.without_endpoints,
+                datapath: config.datapath.as_ref().map(|it| it.settings.clone()),
             },
             snapshots: following.snapshot.clone(),
             devices,
@@ -98,6 +109,7 @@ impl Agent {
             wishes: wish_sender,
             routes: routes_sender,
             metrics,
+            serving: Serving::new(seen, reports.clone(), datapath_sender),
         };
         tasks.spawn(reconcile.run());
         let speaker = Speaking {
@@ -149,7 +161,12 @@ impl Agent {
         self.tasks.shutdown().await;
         match goodbye {
             Goodbye::Silent => {}
-            Goodbye::Cease => self.remove_routes(),
+            Goodbye::Cease => {
+                self.remove_routes();
+                if let Some(datapath) = &config.datapath {
+                    remove_balancer(&datapath.options.pin_root).await;
+                }
+            }
         }
     }
 
@@ -168,6 +185,44 @@ impl Agent {
             }
         }
     }
+}
+
+/// The load balancer's thread ends by itself once its task has; until then its pins are locked.
+async fn remove_balancer(pins: &Path) {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let begin = Instant::now();
+    loop {
+        match cleanup::balancer(pins) {
+            Ok(_) => return,
+            Err(lb::Error::InUse { .. }) if begin.elapsed() < PATIENCE => {
+                sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => {
+                warn!(
+                    error = cluster::causes(&error),
+                    "programs and maps of the load balancer cannot be removed"
+                );
+                return;
+            }
+        }
+    }
+}
+
+/// Starts the task of the load balancer, where it is on. What it reports.
+fn balance(
+    tasks: &mut JoinSet<()>,
+    config: &Config,
+    plans: watch::Receiver<Option<Arc<DatapathPlan>>>,
+) -> Option<watch::Receiver<Datapath>> {
+    let datapath = config.datapath.as_ref()?;
+    let (sender, seen) = watch::channel(Datapath::default());
+    let task = DatapathTask {
+        options: datapath.options.clone(),
+        plans,
+        seen: sender,
+    };
+    tasks.spawn(task.run());
+    Some(seen)
 }
 
 /// Starts the task of learned routes. What the speaker needs for it, and what it reports.

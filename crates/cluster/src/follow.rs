@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use crate::interest::{Interest, Kind, NodeConfigInterest, NodeInterest};
+use crate::interest::{Interest, Kind, NodeConfigInterest, NodeInterest, ServiceInterest};
 use crate::watch::{Objects, Source, Told, watch};
 use crate::wire::{self, Wire};
 
@@ -166,8 +166,12 @@ impl Watches<'_> {
         if *pools {
             self.start_whole(Kind::Pool, CILIUM, Change::Pool);
         }
-        if *services {
-            self.start_whole(Kind::Service, CORE, Change::Service);
+        if let Some(services) = services {
+            let slim = match services {
+                ServiceInterest::Whole => |_: &mut ServiceFacts| {},
+                ServiceInterest::Traffic => wire::drop_address_requests,
+            };
+            self.start_with(Kind::Service, CORE, None, false, slim, Change::Service);
         }
         if *endpoint_slices {
             self.start_whole(Kind::EndpointSlice, DISCOVERY, Change::EndpointSlice);
@@ -190,6 +194,7 @@ impl Watches<'_> {
         match nodes {
             NodeInterest::Labels => self.start(kind, group, None, true, wrap),
             NodeInterest::Named(name) => self.start(kind, group, Some(name.clone()), false, wrap),
+            NodeInterest::All => self.start(kind, group, None, false, wrap),
         }
     }
 
@@ -353,9 +358,11 @@ impl Owner {
             }
             Change::Service(told) => freshness
                 .note(Kind::Service, told)
+                .filter(|told| !told.is_known(&snapshot.services))
                 .is_some_and(|told| told.into(&mut snapshot.services)),
             Change::EndpointSlice(told) => freshness
                 .note(Kind::EndpointSlice, told)
+                .filter(|told| !told.is_known(&snapshot.endpoint_slices))
                 .is_some_and(|told| told.into(&mut snapshot.endpoint_slices)),
             Change::ServiceCidr(told) => freshness
                 .note(Kind::ServiceCidr, told)
@@ -420,8 +427,42 @@ enum News<T: Wire> {
 }
 
 impl<T: Wire + PartialEq> News<T> {
+    /// Whether it says of one object what is known. Asked first where to change the objects means to copy them all.
+    fn is_known(&self, objects: &Objects<T>) -> bool {
+        match self {
+            Self::Set(name, value) => objects.get(name) == Some(value),
+            Self::Removed(name) => !objects.contains_key(name),
+            Self::All { .. } | Self::Absent => false,
+        }
+    }
+
+    /// An object that says what it said stays the same `Arc`, by which planners know it.
     fn into(self, objects: &mut Objects<T>) -> bool {
-        self.into_if(objects, |a, b| a == b)
+        match self {
+            Self::All {
+                objects: mut new,
+                first,
+            } => {
+                for (name, value) in &mut new {
+                    if let Some(old) = objects.get(name).filter(|old| *old == value) {
+                        *value = Arc::clone(old);
+                    }
+                }
+                Self::All {
+                    objects: new,
+                    first,
+                }
+                .into_if(objects, |a, b| a == b)
+            }
+            Self::Set(name, value) => {
+                let is_news = objects.get(&name) != Some(&value);
+                if is_news {
+                    objects.insert(name, value);
+                }
+                is_news
+            }
+            other @ (Self::Removed(_) | Self::Absent) => other.into_if(objects, |a, b| a == b),
+        }
     }
 }
 

@@ -86,6 +86,17 @@ pub enum NodeInterest {
     Labels,
     /// The one of this name, with addresses and pod CIDRs.
     Named(String),
+    /// All of them, with addresses and pod CIDRs.
+    All,
+}
+
+/// Which part of Services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceInterest {
+    /// All that snapshots hold.
+    Whole,
+    /// What matters to their traffic: without identity, versions, pod selector, conditions and requests for addresses.
+    Traffic,
 }
 
 /// Which CiliumBGPNodeConfigs.
@@ -119,7 +130,7 @@ pub struct Interest {
     /// All CiliumLoadBalancerIPPools.
     pub pools: bool,
     /// The Services of all namespaces. Beside `pools`, only while the API server knows that kind.
-    pub services: bool,
+    pub services: Option<ServiceInterest>,
     /// The EndpointSlices of all namespaces.
     pub endpoint_slices: bool,
     /// All ServiceCIDRs.
@@ -149,7 +160,7 @@ impl Interest {
     pub fn and_addresses(self) -> Self {
         Self {
             pools: true,
-            services: true,
+            services: Some(ServiceInterest::Whole),
             ..self
         }
     }
@@ -164,11 +175,24 @@ impl Interest {
             peer_configs: true,
             advertisements: true,
             node_configs: Some(NodeConfigInterest::Named(node.to_owned())),
-            services: true,
+            services: Some(ServiceInterest::Traffic),
             endpoint_slices: true,
             service_cidrs: true,
             route_imports: true,
             ..Self::default()
+        }
+    }
+
+    /// This, and what the load balancer of the node `node` reads: all Services with their endpoints, and all nodes, because
+    /// each answers for NodePorts.
+    #[must_use]
+    pub fn and_load_balancer(self, node: &str) -> Self {
+        Self {
+            nodes: Some(NodeInterest::All),
+            cilium_nodes: Some(NodeInterest::Named(node.to_owned())),
+            services: Some(ServiceInterest::Traffic),
+            endpoint_slices: true,
+            ..self
         }
     }
 }

@@ -29,6 +29,6 @@ mod wire;
 pub use connect::{ConnectOptions, connect};
 pub use error::{Error, causes};
 pub use follow::{Following, Freshness, follow};
-pub use interest::{Interest, Kind, NodeConfigInterest, NodeInterest};
+pub use interest::{Interest, Kind, NodeConfigInterest, NodeInterest, ServiceInterest};
 pub use kube::Client;
 pub use wire::service;

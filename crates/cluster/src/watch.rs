@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::follow::Change;
-use crate::wire::{List, Object, Wire};
+use crate::wire::{List, Names, Object, Wire};
 use crate::{Kind, error};
 
 /// Objects per page of a list. Each page is one request, and is in memory as JSON once: 100 NodeConfigs are 300 kB.
@@ -90,13 +90,14 @@ pub(crate) async fn watch<T: Wire>(
     let mut teller = Teller {
         kind: source.kind,
         slim: source.slim,
+        names: Names::default(),
         wrap,
         changes,
     };
     let mut pause = Pause::default();
     let mut presence = Presence::Unknown;
     loop {
-        let trouble = match source.list(&teller).await {
+        let trouble = match source.list(&mut teller).await {
             Ok((objects, version)) => {
                 pause = Pause::default();
                 presence = Presence::Known;
@@ -152,7 +153,7 @@ impl Presence {
 }
 
 impl<T: Wire> Source<T> {
-    async fn list(&self, teller: &Teller<T>) -> Result<(Objects<T>, String), Trouble> {
+    async fn list(&self, teller: &mut Teller<T>) -> Result<(Objects<T>, String), Trouble> {
         let mut objects = BTreeMap::new();
         let mut params = ListParams {
             limit: Some(PAGE),
@@ -297,6 +298,7 @@ impl From<kube::Error> for Trouble {
 struct Teller<T: Wire> {
     kind: Kind,
     slim: fn(&mut T),
+    names: Names,
     wrap: fn(Told<T>) -> Change,
     changes: mpsc::Sender<Change>,
 }
@@ -307,7 +309,7 @@ impl<T: Wire> Teller<T> {
         self.changes.send((self.wrap)(told)).await.is_ok()
     }
 
-    fn one(&self, object: Object<T>) -> Told<T> {
+    fn one(&mut self, object: Object<T>) -> Told<T> {
         let name = object.name.clone();
         match self.understand(object) {
             Some((name, value)) => Told::Set(name, value),
@@ -315,10 +317,11 @@ impl<T: Wire> Teller<T> {
         }
     }
 
-    fn understand(&self, object: Object<T>) -> Option<(T::Name, Arc<T>)> {
+    fn understand(&mut self, object: Object<T>) -> Option<(T::Name, Arc<T>)> {
         match object.value {
             Ok(mut value) => {
                 (self.slim)(&mut value);
+                value.share(&mut self.names);
                 Some((object.name, Arc::new(value)))
             }
             Err(reason) => {

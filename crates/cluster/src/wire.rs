@@ -1,6 +1,7 @@
 //! From what the API server sends to what a snapshot holds.
 
 mod endpoint_slice;
+mod names;
 mod service;
 mod service_cidr;
 
@@ -10,10 +11,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use kube::ResourceExt;
+use plan::snapshot::Protocol;
 use plan::{NamespacedName, NodeFacts};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
+pub(crate) use self::names::Names;
+pub(crate) use self::service::drop_address_requests;
 pub use self::service::service;
 
 /// An object as it came, decoded or not. The name and version are always known.
@@ -51,6 +55,19 @@ pub(crate) trait Wire: Clone + Debug + Send + Sync + 'static {
     ///
     /// When the JSON is not of the form this kind has.
     fn parse(json: Value) -> Result<Self, serde_json::Error>;
+
+    /// Gives up its own copies of names that other objects have too.
+    fn share(&mut self, _names: &mut Names) {}
+}
+
+/// A protocol by Kubernetes' word for it; nothing said means TCP.
+fn protocol(word: Option<&str>) -> Option<Protocol> {
+    match word {
+        None | Some("" | "TCP") => Some(Protocol::Tcp),
+        Some("UDP") => Some(Protocol::Udp),
+        Some("SCTP") => Some(Protocol::Sctp),
+        Some(_) => None,
+    }
 }
 
 /// Only the name counts.

@@ -64,14 +64,16 @@ fn delegate(hierarchy: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Where the version 2 hierarchy is mounted.
+pub(crate) fn unified() -> Result<Option<PathBuf>, Error> {
+    let mut hierarchies = hierarchies()?.into_iter();
+    Ok(hierarchies.find(|path| path.join("cgroup.controllers").exists()))
+}
+
 /// A group below the named one in the version 2 hierarchy, for processes that are no container's. The group itself may hold none
 /// where it hands on controllers (cgroups(7), "no internal processes").
 pub(crate) fn daemons(name: &str) -> Result<Option<PathBuf>, Error> {
-    let hierarchies = hierarchies()?;
-    let unified = hierarchies
-        .iter()
-        .find(|path| path.join("cgroup.controllers").exists());
-    let Some(group) = unified.map(|hierarchy| hierarchy.join(name).join("daemons")) else {
+    let Some(group) = unified()?.map(|hierarchy| hierarchy.join(name).join("daemons")) else {
         return Ok(None);
     };
     fs::create_dir_all(&group).map_err(Error::file(&group))?;

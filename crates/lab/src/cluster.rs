@@ -226,6 +226,20 @@ impl Cluster {
         command::text(self.helm_command()?.args(arguments))
     }
 
+    /// The version 2 control group of a node, with `name` in place of the node's name; empty where this machine has no such hierarchy. The
+    /// nodes share it, and each has a part: on a machine of its own it would have all.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the mounts cannot be read.
+    ///
+    /// # Panics
+    /// When the cluster has no node.
+    pub fn cgroup_of(&self, name: &str) -> Result<String, Error> {
+        let node = self.nodes.first().expect("a cluster has nodes");
+        let group = node.unified_cgroup()?.unwrap_or_default();
+        Ok(group.to_string_lossy().replace(node.name(), name))
+    }
+
     /// The number of the first process of a running container, as this machine counts processes: what faults
     /// kill or freeze, and what `nsenter --target` enters.
     ///

@@ -165,6 +165,10 @@ impl Node {
         &self.cgroup
     }
 
+    pub(crate) fn unified_cgroup(&self) -> Result<Option<PathBuf>, Error> {
+        Ok(cgroup::unified()?.map(|hierarchy| hierarchy.join(&self.cgroup)))
+    }
+
     /// Runs a program (the first word) to its end as one of the node's own daemons: in its namespaces and in its control group.
     ///
     /// # Errors

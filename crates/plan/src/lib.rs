@@ -6,11 +6,14 @@
 
 pub mod addresses;
 pub mod cluster;
+mod copy_on_write;
 pub mod node;
 pub mod rejected;
 pub mod snapshot;
 mod verdict;
+pub mod withheld;
 
+pub use copy_on_write::CopyOnWrite;
 pub use snapshot::{
     Endpoint, EndpointSliceFacts, NamespacedName, NodeFacts, ServiceCidrFacts, ServiceFacts,
     Snapshot,

@@ -13,6 +13,8 @@ use api::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use crate::copy_on_write::CopyOnWrite;
+
 /// All objects a program reads, by name. A program that does not follow a kind leaves its map empty.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
@@ -35,9 +37,9 @@ pub struct Snapshot {
     /// CiliumLoadBalancerIPPools.
     pub pools: BTreeMap<String, Arc<CiliumLoadBalancerIPPool>>,
     /// Services.
-    pub services: BTreeMap<NamespacedName, Arc<ServiceFacts>>,
+    pub services: CopyOnWrite<BTreeMap<NamespacedName, Arc<ServiceFacts>>>,
     /// EndpointSlices.
-    pub endpoint_slices: BTreeMap<NamespacedName, Arc<EndpointSliceFacts>>,
+    pub endpoint_slices: CopyOnWrite<BTreeMap<NamespacedName, Arc<EndpointSliceFacts>>>,
     /// ServiceCIDRs; none where Kubernetes has no such kind, before 1.33.
     pub service_cidrs: BTreeMap<String, Arc<ServiceCidrFacts>>,
     /// BGPRouteImports.
@@ -74,10 +76,10 @@ pub struct ServiceFacts {
     pub is_being_deleted: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Its annotations under `lbipam.cilium.io/` and `io.cilium/`; the others are left out.
+    /// Its annotations under `lbipam.cilium.io/`, `io.cilium/` and `service.cilium.io/`; the others are left out.
     pub annotations: BTreeMap<String, String>,
-    /// Whether `type` is `LoadBalancer`.
-    pub is_load_balancer: bool,
+    /// `type`.
+    pub service_type: ServiceType,
     /// `loadBalancerClass`.
     pub load_balancer_class: Option<String>,
     /// `loadBalancerIP`, as it was written.
@@ -96,8 +98,10 @@ pub struct ServiceFacts {
     pub internal_traffic_policy: TrafficPolicy,
     /// The pods behind it; empty where somebody else makes its EndpointSlices.
     pub selector: BTreeMap<String, String>,
-    /// Its ports.
+    /// Its ports; those of a protocol that Kubernetes does not know are left out.
     pub ports: Vec<ServicePort>,
+    /// Whether `loadBalancerSourceRanges` has an entry.
+    pub has_source_ranges: bool,
     /// `status.loadBalancer.ingress`, in order.
     pub ingress: Vec<Ingress>,
     /// `status.conditions`, in order, of all writers.
@@ -115,6 +119,12 @@ impl ServiceFacts {
             key => self.labels.get(key).map(String::as_str),
         }
     }
+
+    /// Whether `type` is `LoadBalancer`.
+    #[must_use]
+    pub fn is_load_balancer(&self) -> bool {
+        self.service_type == ServiceType::LoadBalancer
+    }
 }
 
 /// What we need to know of an EndpointSlice, parsed once at the edge.
@@ -122,17 +132,80 @@ impl ServiceFacts {
 pub struct EndpointSliceFacts {
     /// Name of the Service in the slice's namespace (label `kubernetes.io/service-name`); a slice without it serves none.
     pub service: Option<String>,
-    /// Its endpoints.
+    /// Ports of each endpoint; those without number or of a protocol that Kubernetes does not know are left out.
+    pub ports: Vec<EndpointPort>,
+    /// Its endpoints, once for each of their addresses; none where addresses are names (`addressType: FQDN`).
     pub endpoints: Vec<Endpoint>,
 }
 
-/// An endpoint of a Service.
+/// A port of all endpoints of a slice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndpointPort {
+    /// Name of the Service's port that it belongs to; empty where that has none.
+    pub name: String,
+    /// Where the endpoint listens.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+}
+
+/// An address of an endpoint of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
+    /// Where it is.
+    pub address: IpAddr,
     /// The node it runs on, where that is known.
-    pub node: Option<String>,
+    pub node: Option<Arc<str>>,
+    /// What it may be given.
+    pub state: EndpointState,
+}
+
+impl Endpoint {
     /// Whether it takes new connections: it is not reported unready, as one that terminates is.
-    pub is_ready: bool,
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.state == EndpointState::Active
+    }
+}
+
+/// What an endpoint's conditions together mean (`discovery/v1`: absent `ready` is true, absent `serving` is `ready`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndpointState {
+    /// It is ready, whatever else is said: with `publishNotReadyAddresses` also while it terminates.
+    #[default]
+    Active,
+    /// It terminates and still serves: it is given new connections while nobody else can take them.
+    Terminating,
+    /// It is not ready and does not terminate.
+    Maintenance,
+    /// It terminates and serves no more.
+    TerminatingNotServing,
+}
+
+/// `type` of a Service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum ServiceType {
+    /// An address inside the cluster.
+    #[default]
+    ClusterIp,
+    /// That, and a port of every node.
+    NodePort,
+    /// Both, and an address from outside the cluster.
+    LoadBalancer,
+    /// A name; there is nothing to balance.
+    ExternalName,
+}
+
+/// A transport protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
 }
 
 /// Address family of a Service.
@@ -167,12 +240,36 @@ pub enum TrafficPolicy {
 }
 
 /// A port of a Service.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServicePort {
+    /// `name`; empty where it has none.
+    pub name: String,
     /// `port`.
     pub port: u16,
-    /// `protocol`, as it was written: `TCP`, `UDP` or `SCTP`.
-    pub protocol: String,
+    /// `protocol`.
+    pub protocol: Protocol,
+    /// `nodePort`, where there is one.
+    pub node_port: Option<u16>,
+}
+
+impl ServicePort {
+    /// What only one Service can have at one address.
+    #[must_use]
+    pub fn transport(&self) -> TransportPort {
+        TransportPort {
+            port: self.port,
+            protocol: self.protocol,
+        }
+    }
+}
+
+/// A port number of a protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransportPort {
+    /// The number.
+    pub port: u16,
+    /// The protocol.
+    pub protocol: Protocol,
 }
 
 /// An entry of `status.loadBalancer.ingress`.

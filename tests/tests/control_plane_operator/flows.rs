@@ -202,13 +202,13 @@ async fn options_change_what_is_written() -> Outcome {
         ("bgp-secrets-namespace", "kube-system"),
         ("bgp-router-id-allocation-mode", "ip-pool"),
         ("bgp-router-id-allocation-ip-pool", "10.0.0.0/31"),
-        ("bpf-lb-algorithm", "maglev"),
+        ("tunnel-protocol", "vxlan"),
     ] {
         std::fs::write(folder.join(key), value)?;
     }
     let folder = format!("--config-dir={}", folder.display());
     let operator = stage.operator("first", &[&folder])?;
-    operator.await_line("bpf-lb-algorithm").await?;
+    operator.await_line("tunnel-protocol").await?;
 
     // A pool that is too small costs the last node its router ID, and nothing else.
     let told = "tombolo.io/Rejected True RouterIDPoolExhausted: \

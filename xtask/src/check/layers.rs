@@ -78,7 +78,7 @@ const LAWS: &[Law] = &[
     },
     Law {
         name: "agent",
-        may_use: &["api", "plan", "cluster", "bgp", "fib"],
+        may_use: &["api", "plan", "cluster", "bgp", "fib", "lb"],
         cannot_reach: &["lab"],
     },
     Law {

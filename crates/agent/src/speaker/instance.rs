@@ -1,6 +1,6 @@
 //! One BGP instance: its machine, its connections, its listener.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,6 +24,8 @@ pub(super) struct Instance {
     local_port: Option<u16>,
     speaker: Speaker,
     connections: BTreeMap<ConnectionId, Connection>,
+    /// Connections that have been given bytes and not written them yet.
+    writing: BTreeSet<ConnectionId>,
     /// Held for its sockets; or why there is none.
     listener: Option<Result<Listener, std::io::Error>>,
     reporter: Reporter,
@@ -73,6 +75,7 @@ impl Instance {
             local_port: *local_port,
             speaker: Speaker::new(config, seed, now),
             connections: BTreeMap::new(),
+            writing: BTreeSet::new(),
             listener,
             reporter,
             reported: None,
@@ -125,7 +128,7 @@ impl Instance {
                     .handle(Input::Connected { connection, local }, now);
             }
             FactKind::ConnectFailed { connection, error } => {
-                self.connections.remove(&connection);
+                self.forget(connection);
                 self.speaker
                     .handle(Input::ConnectFailed { connection, error }, now);
             }
@@ -150,9 +153,12 @@ impl Instance {
                     now,
                 );
             }
-            FactKind::Sent { connection } => self.speaker.handle(Input::Sent { connection }, now),
+            FactKind::Sent { connection } => {
+                self.writing.remove(&connection);
+                self.speaker.handle(Input::Sent { connection }, now);
+            }
             FactKind::Closed { connection } => {
-                self.connections.remove(&connection);
+                self.forget(connection);
                 self.speaker.handle(Input::Closed { connection }, now);
             }
         }
@@ -192,9 +198,10 @@ impl Instance {
             Output::Send { connection, bytes } => {
                 if let Some(handle) = self.connections.get(&connection) {
                     handle.send(bytes);
+                    self.writing.insert(connection);
                 }
             }
-            Output::Close { connection } => drop(self.connections.remove(&connection)),
+            Output::Close { connection } => self.forget(connection),
             Output::Up { peer } => {
                 info!(instance = %self.name, %peer, "session established");
                 return true;
@@ -247,6 +254,17 @@ impl Instance {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.speaker.next_deadline()
+    }
+
+    fn forget(&mut self, connection: ConnectionId) {
+        self.connections.remove(&connection);
+        self.writing.remove(&connection);
+    }
+
+    /// Whether everything that was to be said has been handed to TCP. The machine gives a connection more as soon as it has
+    /// written what it had, so that nothing waits behind what is being written.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.writing.is_empty()
     }
 
     /// Whether every connection has been handed over to its closing.

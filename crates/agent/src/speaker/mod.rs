@@ -9,11 +9,12 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bgp::Goodbye;
+use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 use tracing::info;
@@ -58,6 +59,10 @@ pub(crate) struct SpeakerTask {
     report: watch::Sender<Report>,
     epoch: Epoch,
     configured: bool,
+    /// The wish in hand, what it originates, and what peers may have: see [`Report::announced`].
+    wish: u64,
+    originate: Arc<BTreeSet<IpNet>>,
+    announced: Arc<BTreeSet<IpNet>>,
     report_due: Option<Instant>,
     handover: Handover,
 }
@@ -75,6 +80,9 @@ impl SpeakerTask {
             report,
             epoch: Epoch::now(),
             configured: false,
+            wish: 0,
+            originate: Arc::default(),
+            announced: Arc::default(),
             report_due: None,
             handover: Handover::default(),
         }
@@ -170,6 +178,13 @@ impl SpeakerTask {
             }
         }
         self.configured = true;
+        self.wish = wish.number;
+        self.originate = Arc::clone(&wish.originate);
+        if !self.originate.is_subset(&self.announced) {
+            let mut announced = BTreeSet::clone(&self.announced);
+            announced.extend(self.originate.iter());
+            self.announced = Arc::new(announced);
+        }
         self.report_due = Some(now);
     }
 
@@ -204,6 +219,10 @@ impl SpeakerTask {
         }
         self.leaving
             .retain(|instance| !instance.is_silent() || instance.has_learned_news());
+        if self.announced != self.originate && self.everyone().all(Instance::is_delivered) {
+            self.announced = Arc::clone(&self.originate);
+            told = true;
+        }
         if told || self.report_due.is_some_and(|due| due <= now) {
             self.publish();
             self.report_due = None;
@@ -215,6 +234,8 @@ impl SpeakerTask {
     fn publish(&mut self) {
         let mut report = Report {
             configured: self.configured,
+            wish: self.wish,
+            announced: Arc::clone(&self.announced),
             ..Report::default()
         };
         for (name, instance) in &mut self.instances {

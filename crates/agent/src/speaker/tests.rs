@@ -32,6 +32,8 @@ impl Side {
             resumed: Arc::from([]),
         };
         let wish = Wish {
+            number: 1,
+            originate: Arc::new(wish.originate.clone()),
             instances: BTreeMap::from([("instance".to_owned(), wish)]),
         };
         let (wishes, wish_receiver) = watch::channel(Some(wish));
@@ -166,6 +168,37 @@ async fn a_session_comes_up_with_true_counts_timers_and_a_learned_asn() {
         (Some(65001), Some(9), Some(3))
     );
     assert!(peer.established_at.is_some());
+}
+
+#[tokio::test]
+async fn what_was_announced_counts_until_its_withdrawal_is_written() {
+    let (mut listener, mut dialler) = pair().await;
+    let prefixes = |report: &Report| {
+        let announced = report.announced.iter();
+        announced.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let report = dialler.reports.borrow().clone();
+    assert_eq!(
+        (report.wish, prefixes(&report)),
+        (1, vec!["172.20.0.0/24".to_owned()])
+    );
+    dialler.wishes.send_modify(|wish| {
+        let wish = wish.as_mut().expect("a wish");
+        wish.number = 2;
+        wish.originate = Arc::default();
+        let instance = wish.instances.get_mut("instance").expect("the instance");
+        instance.originate.clear();
+    });
+    let told = dialler
+        .reports
+        .wait_for(|report| report.wish == 2 && report.announced.is_empty());
+    let told = timeout(PATIENCE, told).await.expect("in time");
+    drop(told.expect("the speaker runs"));
+    listener
+        .sees("the withdrawal", |peer| {
+            peer.routes.iter().all(|count| count.received == 0)
+        })
+        .await;
 }
 
 #[tokio::test]

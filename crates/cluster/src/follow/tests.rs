@@ -276,6 +276,29 @@ async fn services_of_one_name_in_two_namespaces_are_two() {
 }
 
 #[tokio::test]
+async fn an_object_that_says_what_it_said_stays_the_one_it_was() {
+    let mut scene = scene(&[Kind::Service]);
+    let (a, b) = (service("a", "10.0.0.1"), service("b", "10.0.0.2"));
+    let known = [a.clone(), b.clone()];
+    scene.tell(Change::Service(Told::All(known.into()))).await;
+    scene.next().await.expect("listed");
+    let again = |(name, _): &(NamespacedName, Arc<ServiceFacts>), address| {
+        (name.clone(), service("", address).1)
+    };
+    let (same, other) = (again(&a, "10.0.0.1"), again(&b, "10.0.0.9"));
+    scene
+        .tell(Change::Service(Told::Set(same.0.clone(), same.1.clone())))
+        .await;
+    assert_eq!(scene.next().await, None, "nothing new");
+    scene
+        .tell(Change::Service(Told::All([same, other.clone()].into())))
+        .await;
+    let services = scene.next().await.expect("one is new").services.clone();
+    assert!(Arc::ptr_eq(&services[&a.0], &a.1));
+    assert!(Arc::ptr_eq(&services[&b.0], &other.1));
+}
+
+#[tokio::test]
 async fn services_are_not_shown_while_the_kind_of_the_pools_does_not_exist() {
     let mut scene = scene(&[Kind::Pool, Kind::Service]);
     let web = service("a", "10.0.0.1");

@@ -6,16 +6,18 @@ use std::net::IpAddr;
 
 use api::condition::Condition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use plan::snapshot::{Ingress, IpFamily, IpFamilyPolicy, ServicePort, TrafficPolicy};
+use plan::snapshot::{Ingress, IpFamily, IpFamilyPolicy, ServicePort, ServiceType, TrafficPolicy};
 use plan::{NamespacedName, ServiceFacts};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{Object, Wire};
+use super::{Object, Wire, protocol};
 
 /// Prefixes of the annotations that are kept.
-const ANNOTATIONS: [&str; 2] = ["lbipam.cilium.io/", "io.cilium/"];
+const ANNOTATIONS: [&str; 3] = ["lbipam.cilium.io/", "io.cilium/", "service.cilium.io/"];
+/// Those of them that only whoever gives addresses reads.
+const ADDRESS_ANNOTATIONS: &str = "lbipam.cilium.io/";
 
 /// Name and facts of a Service, of its JSON: what the API server answers to a write, in the form that snapshots hold.
 ///
@@ -26,6 +28,21 @@ pub fn service(json: Value) -> Result<(NamespacedName, ServiceFacts), serde_json
     let object: Object<ServiceFacts> = serde_json::from_value(json)?;
     let facts = object.value.map_err(serde_json::Error::custom)?;
     Ok((object.name, facts))
+}
+
+/// Drops what concerns only whoever gives addresses: the copy of each node is small, and does not change with what others
+/// write into the status.
+pub(crate) fn drop_address_requests(facts: &mut ServiceFacts) {
+    facts.uid = String::new();
+    facts.resource_version = String::new();
+    facts.generation = 0;
+    facts.created = None;
+    facts
+        .annotations
+        .retain(|key, _| !key.starts_with(ADDRESS_ANNOTATIONS));
+    facts.load_balancer_ip = None;
+    facts.selector = BTreeMap::new();
+    facts.conditions = Vec::new();
 }
 
 impl Wire for ServiceFacts {
@@ -49,7 +66,12 @@ impl Wire for ServiceFacts {
             is_being_deleted: metadata.deletion_timestamp.is_some(),
             labels: metadata.labels,
             annotations: annotations.collect(),
-            is_load_balancer: spec.r#type == "LoadBalancer",
+            service_type: match spec.r#type.as_str() {
+                "NodePort" => ServiceType::NodePort,
+                "LoadBalancer" => ServiceType::LoadBalancer,
+                "ExternalName" => ServiceType::ExternalName,
+                _ => ServiceType::ClusterIp,
+            },
             load_balancer_class: spec.load_balancer_class,
             load_balancer_ip: spec.load_balancer_ip.filter(|text| !text.is_empty()),
             ip_families: spec
@@ -67,7 +89,8 @@ impl Wire for ServiceFacts {
             external_traffic_policy: traffic_policy(&spec.external_traffic_policy),
             internal_traffic_policy: traffic_policy(&spec.internal_traffic_policy),
             selector: spec.selector,
-            ports: spec.ports.into_iter().map(ServicePort::from).collect(),
+            ports: spec.ports.into_iter().filter_map(PortJson::parse).collect(),
+            has_source_ranges: !spec.load_balancer_source_ranges.is_empty(),
             ingress: status
                 .load_balancer
                 .ingress
@@ -118,6 +141,7 @@ struct SpecJson {
     internal_traffic_policy: String,
     selector: BTreeMap<String, String>,
     ports: Vec<PortJson>,
+    load_balancer_source_ranges: Vec<String>,
 }
 
 /// Those that are addresses: a headless Service has `None` in their place.
@@ -141,15 +165,28 @@ fn family(word: &str) -> Option<IpFamily> {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct PortJson {
+    name: String,
     port: u16,
-    protocol: String,
+    protocol: Option<String>,
+    node_port: u16,
 }
 
-impl From<PortJson> for ServicePort {
-    fn from(PortJson { port, protocol }: PortJson) -> Self {
-        Self { port, protocol }
+impl PortJson {
+    fn parse(self) -> Option<ServicePort> {
+        let Self {
+            name,
+            port,
+            protocol,
+            node_port,
+        } = self;
+        Some(ServicePort {
+            name,
+            port,
+            protocol: self::protocol(protocol.as_deref())?,
+            node_port: (node_port != 0).then_some(node_port),
+        })
     }
 }
 
@@ -227,6 +264,7 @@ fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
 
 #[cfg(test)]
 mod tests {
+    use plan::snapshot::Protocol;
     use serde_json::json;
 
     use super::*;
@@ -257,13 +295,14 @@ mod tests {
                 "creationTimestamp": "2026-11-21T10:07:25Z", "labels": {"app": "web"},
                 "annotations": {
                     "lbipam.cilium.io/ips": "10.0.0.1", "io.cilium/lb-ipam-sharing-key": "k",
-                    "service.cilium.io/global": "true", "kubectl.kubernetes.io/last-applied-configuration": "{}",
+                    "service.cilium.io/type": "NodePort", "kubectl.kubernetes.io/last-applied-configuration": "{}",
                 },
             },
             "spec": {
                 "type": "LoadBalancer", "loadBalancerClass": "io.cilium/bgp-control-plane", "loadBalancerIP": "10.0.0.2",
                 "ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": "PreferDualStack", "externalTrafficPolicy": "Local",
-                "selector": {"app": "web"}, "ports": [{"port": 53, "protocol": "UDP", "nodePort": 30053, "targetPort": "dns"}],
+                "selector": {"app": "web"}, "ports": [{"name": "dns", "port": 53, "protocol": "UDP", "nodePort": 30053, "targetPort": "dns"}],
+                "loadBalancerSourceRanges": ["10.0.0.0/8"],
                 "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9", "fd00:96::9"], "externalIPs": ["192.0.2.1"],
                 "internalTrafficPolicy": "Local",
             },
@@ -285,8 +324,9 @@ mod tests {
             annotations: owned([
                 ("lbipam.cilium.io/ips", "10.0.0.1"),
                 ("io.cilium/lb-ipam-sharing-key", "k"),
+                ("service.cilium.io/type", "NodePort"),
             ]),
-            is_load_balancer: true,
+            service_type: ServiceType::LoadBalancer,
             load_balancer_class: Some("io.cilium/bgp-control-plane".to_owned()),
             load_balancer_ip: Some("10.0.0.2".to_owned()),
             ip_families: vec![IpFamily::Ipv6, IpFamily::Ipv4],
@@ -297,9 +337,12 @@ mod tests {
             internal_traffic_policy: TrafficPolicy::Local,
             selector: owned([("app", "web")]),
             ports: vec![ServicePort {
+                name: "dns".to_owned(),
                 port: 53,
-                protocol: "UDP".to_owned(),
+                protocol: Protocol::Udp,
+                node_port: Some(30053),
             }],
+            has_source_ranges: true,
             ingress: vec![Ingress::Address("10.0.0.1".parse().unwrap())],
             conditions: vec![Condition {
                 type_: "cilium.io/IPAMRequestSatisfied".to_owned(),
@@ -356,7 +399,7 @@ mod tests {
             "status": {"loadBalancer": {}, "conditions": [{"type": "t", "lastTransitionTime": null}]},
         });
         let facts = facts(external_name);
-        assert!(facts.is_being_deleted && !facts.is_load_balancer);
+        assert!(facts.is_being_deleted && facts.service_type == ServiceType::ExternalName);
         assert_eq!(facts.ip_family_policy, IpFamilyPolicy::SingleStack);
         assert_eq!(facts.external_traffic_policy, TrafficPolicy::Cluster);
         assert_eq!(facts.cluster_ips, [] as [IpAddr; 0], "it is headless");
@@ -365,5 +408,75 @@ mod tests {
             facts.conditions[0].type_, "t",
             "a condition without time stays"
         );
+    }
+
+    #[test]
+    fn ports_are_of_a_protocol_that_kubernetes_knows_and_tcp_where_none_is_said() {
+        let rows = [
+            (json!({"port": 80}), Some((Protocol::Tcp, None))),
+            (
+                json!({"port": 80, "protocol": "TCP", "nodePort": 0}),
+                Some((Protocol::Tcp, None)),
+            ),
+            (
+                json!({"port": 80, "protocol": "UDP", "nodePort": 30080}),
+                Some((Protocol::Udp, Some(30080))),
+            ),
+            (
+                json!({"port": 80, "protocol": "SCTP"}),
+                Some((Protocol::Sctp, None)),
+            ),
+            (json!({"port": 80, "protocol": "QUIC"}), None),
+        ];
+        for (port, expected) in rows {
+            let facts = facts(json!({"spec": {"ports": [port.clone()]}}));
+            let found = facts.ports.first();
+            let found = found.map(|port| (port.protocol, port.node_port));
+            assert_eq!(found, expected, "{port}");
+        }
+    }
+
+    #[test]
+    fn types_are_those_of_kubernetes_and_cluster_ip_where_none_is_said() {
+        let rows = [
+            ("", ServiceType::ClusterIp),
+            ("ClusterIP", ServiceType::ClusterIp),
+            ("NodePort", ServiceType::NodePort),
+            ("LoadBalancer", ServiceType::LoadBalancer),
+            ("ExternalName", ServiceType::ExternalName),
+        ];
+        for (word, expected) in rows {
+            let found = facts(json!({"spec": {"type": word}})).service_type;
+            assert_eq!(found, expected, "{word:?}");
+        }
+    }
+
+    #[test]
+    fn what_only_concerns_the_giving_of_addresses_can_be_dropped() {
+        let json = |version: &str, status: &str| {
+            json!({
+                "metadata": {"name": "a", "namespace": "b", "uid": "u", "resourceVersion": version, "generation": 1,
+                    "creationTimestamp": "2026-11-21T10:07:25Z",
+                    "annotations": {"lbipam.cilium.io/ips": "10.0.0.1", "service.cilium.io/node": "n"}},
+                "spec": {"loadBalancerIP": "10.0.0.2", "selector": {"app": "web"}, "ports": [{"port": 80}]},
+                "status": {"conditions": [{"type": "t", "status": status}]},
+            })
+        };
+        let dropped = |version, status| {
+            let mut facts = facts(json(version, status));
+            drop_address_requests(&mut facts);
+            facts
+        };
+        let facts = dropped("1", "True");
+        assert_eq!(facts, dropped("2", "False"), "no news for a node");
+        let expected = ServiceFacts {
+            annotations: owned([("service.cilium.io/node", "n")]),
+            ports: vec![ServicePort {
+                port: 80,
+                ..ServicePort::default()
+            }],
+            ..ServiceFacts::default()
+        };
+        assert_eq!(facts, expected);
     }
 }

@@ -8,7 +8,7 @@ use super::pools::Pool;
 use super::ranges::{self, BlockRange, Range};
 use super::service::{Service, family};
 use super::sharing::{Group, Incompatible};
-use crate::snapshot::{IpFamily, ServicePort};
+use crate::snapshot::{IpFamily, ServicePort, TransportPort};
 
 /// All addresses that are taken, whatever pools they are of, and what the pools have left.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct Ledger<'a> {
     taken: BTreeMap<IpAddr, Group<'a>>,
     /// Addresses that a Service still shows and loses with this plan. Nobody is given them before they are gone from there.
     leaving: HashSet<IpAddr>,
-    shared: HashMap<(&'a str, IpFamily), SharedAddresses<'a>>,
+    shared: HashMap<(&'a str, IpFamily), SharedAddresses>,
 }
 
 /// What became of the wish for an address.
@@ -241,24 +241,24 @@ impl<'a> Ledger<'a> {
 
 /// Addresses of one family that are shared under one key.
 #[derive(Debug, Default)]
-struct SharedAddresses<'a> {
+struct SharedAddresses {
     /// Those that Services show, the lowest first; then those that are given by this plan.
     addresses: Vec<IpAddr>,
     /// For a port, how many of the addresses at the beginning have it, as far as is known. They never lose it, so that
     /// many Services with one key and one port do not look at all addresses each.
-    have: HashMap<&'a ServicePort, usize>,
+    have: HashMap<TransportPort, usize>,
 }
 
-impl<'a> SharedAddresses<'a> {
+impl SharedAddresses {
     /// A place before which each address has one of these ports.
     fn first_without(
         &mut self,
-        ports: &'a [ServicePort],
-        taken: &BTreeMap<IpAddr, Group<'a>>,
+        ports: &[ServicePort],
+        taken: &BTreeMap<IpAddr, Group<'_>>,
     ) -> usize {
         let mut start = 0;
         for port in ports {
-            let have = self.have.entry(port).or_default();
+            let have = self.have.entry(port.transport()).or_default();
             let rest = self.addresses.iter().skip(*have);
             let more = rest
                 .take_while(|address| taken.get(address).is_some_and(|group| group.has_port(port)));

@@ -159,7 +159,7 @@ impl<'a> Service<'a> {
 }
 
 fn is_ours(facts: &ServiceFacts, settings: &Settings) -> bool {
-    facts.is_load_balancer
+    facts.is_load_balancer()
         && match &facts.load_balancer_class {
             None => settings.classless,
             Some(class) => settings.classes.contains(class),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::snapshot::{ServicePort, TrafficPolicy};
+use crate::snapshot::{ServicePort, TrafficPolicy, TransportPort};
 
 /// On what terms a Service shares its addresses.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +54,7 @@ pub(super) struct Group<'a> {
     key: Option<&'a str>,
     /// Namespaces of members, each with what all members in it permit.
     namespaces: BTreeMap<&'a str, Namespaces<'a>>,
-    ports: BTreeSet<&'a ServicePort>,
+    ports: BTreeSet<TransportPort>,
     policy: TrafficPolicy,
     /// The pods of those that refuse to share with others; they are the same for all of those.
     pods_of_refusing: Option<&'a BTreeMap<String, String>>,
@@ -85,7 +85,7 @@ impl<'a> Group<'a> {
     }
 
     pub(super) fn has_port(&self, port: &ServicePort) -> bool {
-        self.ports.contains(port)
+        self.ports.contains(&port.transport())
     }
 
     /// Whether a Service can join, that is, is compatible with every member.
@@ -138,7 +138,8 @@ impl<'a> Group<'a> {
             |permitted| permitted.intersection(&terms.permits),
         );
         self.namespaces.insert(terms.namespace, permitted);
-        self.ports.extend(terms.ports);
+        self.ports
+            .extend(terms.ports.iter().map(ServicePort::transport));
         self.pods_of_all = self.pods_of_all.filter(|pods| *pods == terms.pods);
         self.has_member_without_pods |= terms.pods.is_empty();
         match terms.different_pods {

@@ -1,27 +1,38 @@
 //! What one node must do: its BGP instances, their peers, what each announces to whom, which learned routes it installs.
 
 mod advertise;
+pub mod announced;
+pub mod datapath;
+mod gate;
 pub mod import;
 mod instance;
 pub mod observed;
+pub mod opening;
 mod peer;
 mod services;
+mod slices;
 pub mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use announced::Announced;
+pub use datapath::{DatapathPlan, DatapathSettings, Memory};
 pub use import::{Guards, ImportPlan, PrefixRule, Refusal, RoutesPlan, Target};
 pub use observed::{
-    Observed, ObservedPeer, ObservedRoutes, PeeringState, RefusedRoutes, RoutesProblem,
-    WithheldRoutes,
+    Observed, ObservedDatapath, ObservedPeer, ObservedRoutes, PeeringState, RefusedRoutes,
+    RoutesProblem, WithheldRoutes,
 };
 
 use crate::rejected::Rejected;
 use crate::snapshot::Snapshot;
+use crate::withheld::Withheld;
+use gate::Gate;
+use slices::Slices;
 
 /// What does not come from Kubernetes objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +43,8 @@ pub struct Settings {
     pub router_id: RouterIdMode,
     /// What is announced of a Service that has no endpoint at all.
     pub without_endpoints: WithoutEndpoints,
+    /// The load balancer; `None` where the agent runs without one.
+    pub datapath: Option<DatapathSettings>,
 }
 
 /// Value of `enable-no-service-endpoints-routable`: whether the addresses of a Service with traffic policy Cluster are
@@ -64,6 +77,10 @@ pub struct NodePlan {
     pub routes: RoutesPlan,
     /// What cannot be carried out, in order of instance and peer, then of BGPRouteImport.
     pub rejected: Vec<Rejected>,
+    /// What the load balancer does; `None` where the agent runs without one.
+    pub datapath: Option<Arc<DatapathPlan>>,
+    /// What has to wait.
+    pub withheld: Vec<Withheld>,
     /// Generation of the NodeConfig the plan was made from; `None` where there is none.
     pub generation: Option<i64>,
 }
@@ -150,30 +167,68 @@ impl Attributes {
     }
 }
 
-/// Plans the node: every instance of its NodeConfig and every BGPRouteImport that can be carried out, and the reasons for
-/// the rest.
+/// Plans the node: every instance of its NodeConfig and every BGPRouteImport that can be carried out, what the load balancer
+/// does, and the reasons for the rest.
 ///
 /// No NodeConfig means no instance, and no routes to install. Instances and peers do not affect each other, except that
 /// addresses and listening ports are given once.
 #[must_use]
 pub fn plan(snapshot: &Snapshot, settings: &Settings, observed: &Observed) -> NodePlan {
-    let Some(config) = snapshot.node_configs.get(&settings.node) else {
-        return NodePlan::default();
-    };
-    let mut plan = NodePlan {
-        generation: config.metadata.generation,
-        ..NodePlan::default()
-    };
-    let mut ports = BTreeSet::new();
-    let services = services::prefixes(snapshot, settings);
-    for wanted in &config.spec.bgp_instances {
+    replan(snapshot, settings, observed, &mut Memory::default())
+}
+
+/// The same plan as [`plan`]'s, made faster by what is remembered of the last one.
+#[must_use]
+pub fn replan(
+    snapshot: &Snapshot,
+    settings: &Settings,
+    observed: &Observed,
+    memory: &mut Memory,
+) -> NodePlan {
+    let slices = Slices::of(snapshot);
+    let datapath = settings
+        .datapath
+        .as_ref()
+        .map(|datapath| datapath::plan(snapshot, settings, datapath, observed, &slices, memory));
+    let mut plan = NodePlan::default();
+    if let Some(config) = snapshot.node_configs.get(&settings.node) {
+        plan.generation = config.metadata.generation;
+        let mut gate = Gate::new(datapath.as_ref(), observed.datapath.as_ref());
+        let services = services::prefixes(snapshot, settings, &slices, &mut gate);
+        plan.withheld = gate.into_withheld();
         let context = instance::Context {
             snapshot,
             settings,
             observed,
             services: &services,
         };
-        match instance::plan(&context, wanted, &mut ports) {
+        instances(&mut plan, &context, &config.spec.bgp_instances);
+        let (routes, rejected) = import::plan(snapshot, settings, observed, &plan.instances);
+        plan.routes = routes;
+        plan.rejected.extend(rejected);
+    }
+    if let Some(mut datapath) = datapath {
+        if let Some(observed_datapath) = &observed.datapath {
+            let originate = plan.instances.values();
+            let originate = originate.flat_map(|instance| &instance.originate).collect();
+            let programmed = &observed_datapath.programmed;
+            datapath.hold = datapath::hold(&datapath, programmed, &observed.announced, &originate);
+            plan.withheld
+                .extend(observed_datapath.withheld.iter().cloned());
+        }
+        plan.datapath = Some(Arc::new(datapath));
+    }
+    plan
+}
+
+fn instances(
+    plan: &mut NodePlan,
+    context: &instance::Context<'_>,
+    wanted: &[api::node_config::Instance],
+) {
+    let mut ports = BTreeSet::new();
+    for wanted in wanted {
+        match instance::plan(context, wanted, &mut ports) {
             Ok((instance, rejected)) => {
                 plan.instances.insert(wanted.name.clone(), instance);
                 plan.rejected.extend(rejected);
@@ -187,8 +242,4 @@ pub fn plan(snapshot: &Snapshot, settings: &Settings, observed: &Observed) -> No
             }
         }
     }
-    let (routes, rejected) = import::plan(snapshot, settings, observed, &plan.instances);
-    plan.routes = routes;
-    plan.rejected.extend(rejected);
-    plan
 }

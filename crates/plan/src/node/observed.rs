@@ -1,13 +1,15 @@
 //! What the actuators of a node last reported. Data only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::IpFamily;
 use super::import::{Refusal, Target};
+use crate::withheld::Withheld;
 
 /// Everything observed on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,6 +25,33 @@ pub struct Observed {
     pub interface_networks: BTreeMap<String, Vec<IpNet>>,
     /// Learned routes by where the plan wants them; no entry while nothing is known of that target.
     pub imports: BTreeMap<Target, ObservedRoutes>,
+    /// The load balancer; `None` where the agent runs without one, and somebody else makes addresses of Services work.
+    pub datapath: Option<ObservedDatapath>,
+    /// Prefixes that some peer may have from us: those that were told, until what takes them back is on its way.
+    pub announced: Arc<BTreeSet<IpNet>>,
+}
+
+/// What the load balancer says is true.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ObservedDatapath {
+    /// How far it is.
+    pub state: DatapathState,
+    /// Addresses of which it serves all that is wanted and possible.
+    pub programmed: Arc<BTreeSet<IpAddr>>,
+    /// What it could not take.
+    pub withheld: Vec<Withheld>,
+}
+
+/// How far the load balancer is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum DatapathState {
+    /// It has not carried out a first wish yet.
+    #[default]
+    Starting,
+    /// It has, and carries out the next ones.
+    Ready,
+    /// It cannot run; why, in the system's words.
+    Unavailable(Arc<str>),
 }
 
 /// States of RFC 4271 section 8.2.2.

@@ -7,6 +7,8 @@ use api::advertisement::{Advertisement, AdvertisementType, ServiceAddressType, S
 use api::selector::{InvalidSelector, Selector};
 use ipnet::IpNet;
 
+use super::gate::Gate;
+use super::slices::{Slice, Slices};
 use super::{Settings, WithoutEndpoints};
 use crate::snapshot::{Ingress, NamespacedName, ServiceFacts, Snapshot, TrafficPolicy};
 
@@ -25,16 +27,30 @@ struct Endpoints {
     here: bool,
 }
 
+impl Endpoints {
+    fn of(slices: &[Slice<'_>], node: &str) -> Self {
+        let endpoints = slices.iter().flat_map(|slice| &slice.facts.endpoints);
+        let mut found = Self::default();
+        for endpoint in endpoints.filter(|endpoint| endpoint.is_ready()) {
+            found.anywhere = true;
+            found.here |= endpoint.node.as_deref() == Some(node);
+        }
+        found
+    }
+}
+
 /// The prefixes of all entries of type Service. An entry is evaluated once, however many peers hear of it.
-pub(super) fn prefixes<'a>(snapshot: &'a Snapshot, settings: &Settings) -> ServicePrefixes<'a> {
-    let mut endpoints = None;
+pub(super) fn prefixes<'a>(
+    snapshot: &'a Snapshot,
+    settings: &Settings,
+    slices: &Slices<'_>,
+    gate: &mut Gate<'a>,
+) -> ServicePrefixes<'a> {
     let mut prefixes = BTreeMap::new();
     for (name, advertisement) in &snapshot.advertisements {
         for (index, entry) in advertisement.spec.advertisements.iter().enumerate() {
             if entry.advertisement_type == AdvertisementType::Service {
-                let endpoints =
-                    endpoints.get_or_insert_with(|| self::endpoints(snapshot, settings));
-                let of_entry = of_entry(entry, snapshot, endpoints, settings.without_endpoints);
+                let of_entry = of_entry(entry, snapshot, settings, slices, gate);
                 prefixes.insert((name, index), of_entry);
             }
         }
@@ -42,30 +58,12 @@ pub(super) fn prefixes<'a>(snapshot: &'a Snapshot, settings: &Settings) -> Servi
     prefixes
 }
 
-fn endpoints(snapshot: &Snapshot, settings: &Settings) -> BTreeMap<NamespacedName, Endpoints> {
-    let mut endpoints: BTreeMap<NamespacedName, Endpoints> = BTreeMap::new();
-    for (name, slice) in &snapshot.endpoint_slices {
-        let Some(service) = &slice.service else {
-            continue;
-        };
-        let service = NamespacedName {
-            namespace: name.namespace.clone(),
-            name: service.clone(),
-        };
-        let of_service = endpoints.entry(service).or_default();
-        for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.is_ready) {
-            of_service.anywhere = true;
-            of_service.here |= endpoint.node.as_ref() == Some(&settings.node);
-        }
-    }
-    endpoints
-}
-
-fn of_entry(
+fn of_entry<'a>(
     entry: &Advertisement,
-    snapshot: &Snapshot,
-    endpoints: &BTreeMap<NamespacedName, Endpoints>,
-    without_endpoints: WithoutEndpoints,
+    snapshot: &'a Snapshot,
+    settings: &Settings,
+    slices: &Slices<'_>,
+    gate: &mut Gate<'a>,
 ) -> Result<Vec<IpNet>, InvalidSelector> {
     // No selector selects nothing; the schema makes the options come with the type.
     let (Some(selector), Some(options)) = (&entry.selector, &entry.service) else {
@@ -74,17 +72,20 @@ fn of_entry(
     let selector = selector.parse()?;
     let mut prefixes = Vec::new();
     for (name, service) in selected(&selector, snapshot) {
-        let endpoints = endpoints.get(name).copied().unwrap_or_default();
+        let mut known = None;
+        let mut endpoints =
+            || *known.get_or_insert_with(|| Endpoints::of(slices.of_service(name), &settings.node));
         for kind in &options.addresses {
             let (policy, addresses) = addresses(service, *kind);
-            let is_announced = match (policy, without_endpoints) {
-                (TrafficPolicy::Local, _) => endpoints.here,
-                (TrafficPolicy::Cluster, WithoutEndpoints::Withhold) => endpoints.anywhere,
+            let is_announced = match (policy, settings.without_endpoints) {
+                (TrafficPolicy::Local, _) => endpoints().here,
+                (TrafficPolicy::Cluster, WithoutEndpoints::Withhold) => endpoints().anywhere,
                 (TrafficPolicy::Cluster, WithoutEndpoints::Announce) => true,
             };
             if is_announced {
                 let addresses = addresses.into_iter();
-                prefixes.extend(addresses.map(|address| prefix(address, policy, options)));
+                let ready = addresses.filter(|address| gate.admits(name, service, *address));
+                prefixes.extend(ready.map(|address| prefix(address, policy, options)));
             }
         }
     }
@@ -108,7 +109,8 @@ fn addresses(service: &ServiceFacts, kind: ServiceAddressType) -> (TrafficPolicy
     match kind {
         ServiceAddressType::LoadBalancerIp => {
             let class = service.load_balancer_class.as_deref();
-            let is_ours = service.is_load_balancer && class.is_none_or(|class| class == BGP_CLASS);
+            let is_ours =
+                service.is_load_balancer() && class.is_none_or(|class| class == BGP_CLASS);
             let ingress = service.ingress.iter().filter(|_| is_ours);
             let addresses = ingress.filter_map(|ingress| match ingress {
                 Ingress::Address(address) => Some(*address),

@@ -139,7 +139,9 @@ fn reconciled(plan: &NodePlan, observed: &Observed) -> Said {
         .listen_failures
         .iter()
         .map(|(instance, why)| format!("{instance}: {why}"));
-    let message = rejected.chain(listen).collect::<Vec<_>>().join("\n");
+    let withheld = plan.withheld.iter().map(ToString::to_string);
+    let sentences = rejected.chain(listen).chain(withheld);
+    let message = sentences.collect::<Vec<_>>().join("\n");
     let reason = if message.is_empty() {
         ConditionReason::ReconcileSucceeded
     } else {

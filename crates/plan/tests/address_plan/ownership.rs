@@ -1,6 +1,7 @@
 //! Which Services are ours, and what becomes of those that are not.
 
 use plan::addresses::SERVICE_CONDITION;
+use plan::snapshot::ServiceType;
 
 use crate::world::{Change, World, cidrs, foreign};
 
@@ -61,7 +62,9 @@ fn a_service_of_another_type_or_class_is_released_in_one_write() {
             service.ingress.push(plan::snapshot::Ingress::Foreign);
         });
     }
-    world.change("type", |service| service.is_load_balancer = false);
+    world.change("type", |service| {
+        service.service_type = ServiceType::ClusterIp;
+    });
     world.change("class", |service| {
         service.load_balancer_class = Some("x".to_owned());
     });
@@ -79,7 +82,7 @@ fn a_service_of_another_type_or_class_is_released_in_one_write() {
 fn services_of_other_types_and_classes_are_not_touched() {
     let mut world = World::with_pool(cidrs(&["10.0.0.0/24"]));
     world.service("cluster-ip", |service| {
-        service.is_load_balancer = false;
+        service.service_type = ServiceType::ClusterIp;
         service.show(&["10.0.0.1"]);
     });
     world.service("node", |service| {

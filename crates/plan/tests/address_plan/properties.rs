@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use plan::snapshot::{Ingress, IpFamily, IpFamilyPolicy, ServicePort, TrafficPolicy};
+use plan::snapshot::{
+    Ingress, IpFamily, IpFamilyPolicy, ServicePort, ServiceType, TrafficPolicy, TransportPort,
+};
 use plan::{NamespacedName, ServiceFacts};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -214,7 +216,13 @@ fn happen(world: &mut World, event: &Event) {
             });
         }
         Event::Type(service, is) if exists(world, *service) => {
-            world.change(SERVICES[*service], |service| service.is_load_balancer = *is);
+            world.change(SERVICES[*service], |service| {
+                service.service_type = if *is {
+                    ServiceType::LoadBalancer
+                } else {
+                    ServiceType::ClusterIp
+                };
+            });
         }
         Event::Deleting(_) | Event::Shows(..) | Event::Type(..) => {}
         Event::Settle => drop(world.settle()),
@@ -242,16 +250,19 @@ fn may_share(a: (&NamespacedName, &ServiceFacts), b: (&NamespacedName, &ServiceF
         annotation(b.1, "sharing-key"),
     );
     let crosses = |facts| annotation(facts, "sharing-cross-namespace").is_some();
-    let ports: BTreeSet<&ServicePort> = a.1.ports.iter().collect();
+    let ports: BTreeSet<TransportPort> = a.1.ports.iter().map(ServicePort::transport).collect();
     key_a.is_some()
         && key_a == key_b
         && (a.0.namespace == b.0.namespace || crosses(a.1) && crosses(b.1))
-        && b.1.ports.iter().all(|port| !ports.contains(port))
+        && b.1
+            .ports
+            .iter()
+            .all(|port| !ports.contains(&port.transport()))
         && a.1.external_traffic_policy == b.1.external_traffic_policy
 }
 
 fn is_ours(world: &World, facts: &ServiceFacts) -> bool {
-    facts.is_load_balancer && !(facts.conditions.is_empty() && world.snapshot.pools.is_empty())
+    facts.is_load_balancer() && !(facts.conditions.is_empty() && world.snapshot.pools.is_empty())
 }
 
 /// Pairs of our Services that show one address without being allowed to.
@@ -337,7 +348,7 @@ proptest! {
         let mut world = world(&events);
         world.settle();
         for facts in world.snapshot.services.values() {
-            if !facts.is_load_balancer || facts.is_being_deleted || facts.conditions.is_empty() {
+            if !facts.is_load_balancer() || facts.is_being_deleted || facts.conditions.is_empty() {
                 continue;
             }
             for entry in &facts.ingress {
@@ -419,7 +430,7 @@ proptest! {
         world.settle();
         for (name, facts) in &world.snapshot.services {
             let Some(condition) = facts.conditions.first() else {
-                prop_assert!(!facts.is_load_balancer || facts.is_being_deleted || world.snapshot.pools.is_empty());
+                prop_assert!(!facts.is_load_balancer() || facts.is_being_deleted || world.snapshot.pools.is_empty());
                 continue;
             };
             if facts.is_being_deleted {
@@ -448,7 +459,7 @@ proptest! {
 
 /// Whether we count a Service's addresses: those of one being deleted also where it was never ours.
 fn is_served(facts: &ServiceFacts) -> bool {
-    facts.is_load_balancer
+    facts.is_load_balancer()
 }
 
 fn reserved(world: &World, pool: &str) -> BTreeSet<IpAddr> {

@@ -1,6 +1,6 @@
 //! Services that ask for certain addresses.
 
-use plan::snapshot::IpFamilyPolicy;
+use plan::snapshot::{IpFamilyPolicy, ServiceType};
 use serde_json::json;
 
 use crate::world::{Change, World, cidrs, with};
@@ -241,8 +241,8 @@ fn who_waits_for_an_address_that_is_leaving_is_written_once() {
         service.created = Some("1970-01-01T00:00:00Z".parse().unwrap());
     });
     world.services(&["any"]);
-    world.change("a", |service| service.is_load_balancer = false);
-    world.change("b", |service| service.is_load_balancer = false);
+    world.change("a", |service| service.service_type = ServiceType::ClusterIp);
+    world.change("b", |service| service.service_type = ServiceType::ClusterIp);
     let plan = world.plan();
     let written: Vec<_> = plan
         .services

@@ -143,7 +143,7 @@ fn breaking() -> Vec<(&'static str, Breach)> {
         ("a port that others have", |service| {
             let taken = (1..=3).map(|port| plan::snapshot::ServicePort {
                 port,
-                protocol: "TCP".to_owned(),
+                ..plan::snapshot::ServicePort::default()
             });
             service.ports = taken.collect();
         }),

@@ -8,7 +8,7 @@ use api::condition::Condition;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use plan::addresses::{AddressPlan, PoolOp, SERVICE_CONDITION, ServiceOp, Settings, plan};
-use plan::snapshot::{Ingress, ServicePort};
+use plan::snapshot::{Ingress, ServicePort, ServiceType};
 use plan::{NamespacedName, ServiceFacts, Snapshot};
 use serde_json::{Value, json};
 
@@ -117,7 +117,7 @@ impl Change for ServiceFacts {
     fn port(&mut self, port: u16) -> &mut Self {
         self.ports = vec![ServicePort {
             port,
-            protocol: "TCP".to_owned(),
+            ..ServicePort::default()
         }];
         self
     }
@@ -206,7 +206,7 @@ impl World {
             uid: format!("uid-{text}-{}", self.versions),
             resource_version: self.versions.to_string(),
             created: Some(self.created()),
-            is_load_balancer: true,
+            service_type: ServiceType::LoadBalancer,
             selector: [("app".to_owned(), "web".to_owned())].into(),
             ..ServiceFacts::default()
         };

@@ -200,8 +200,8 @@ fn the_cases_reach_every_verdict() {
         }
     }
     use Refusal::{
-        Announced, Connected, DefaultRoute, LinkLocal, Loopback, Multicast, NodeAddress, NotAccepted, PodCidr,
-        ServiceAddress, ServiceCidr,
+        Announced, Connected, DefaultRoute, LinkLocal, Loopback, Multicast, NodeAddress,
+        NotAccepted, PodCidr, ServiceAddress, ServiceCidr,
     };
     let refusals = [
         NotAccepted,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use plan::node::WithoutEndpoints;
 use plan::rejected::Reason;
-use plan::snapshot::{Ingress, TrafficPolicy};
+use plan::snapshot::{EndpointState, Ingress, ServiceType, TrafficPolicy};
 use plan::{Endpoint, EndpointSliceFacts, NamespacedName, ServiceFacts};
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ fn address(text: &str) -> IpAddr {
 fn web() -> ServiceFacts {
     ServiceFacts {
         labels: [("app".to_owned(), "web".to_owned())].into(),
-        is_load_balancer: true,
+        service_type: ServiceType::LoadBalancer,
         cluster_ips: vec![address("10.96.0.7"), address("fd00:96::7")],
         external_ips: vec![address("192.0.2.7"), address("2001:db8::7")],
         ingress: vec![
@@ -63,12 +63,18 @@ impl World {
 
     fn endpoints(&mut self, service: &str, endpoints: Endpoints<'_>) {
         let endpoints = endpoints.iter().map(|(node, is_ready)| Endpoint {
-            node: node.map(str::to_owned),
-            is_ready: *is_ready,
+            address: address("172.20.0.7"),
+            node: node.map(Into::into),
+            state: if *is_ready {
+                EndpointState::Active
+            } else {
+                EndpointState::Maintenance
+            },
         });
         let slice = EndpointSliceFacts {
             service: Some(service.to_owned()),
             endpoints: endpoints.collect(),
+            ..EndpointSliceFacts::default()
         };
         let name = named(&format!("{service}-slice"));
         self.snapshot.endpoint_slices.insert(name, Arc::new(slice));
@@ -167,18 +173,30 @@ fn an_invalid_selector_costs_its_entry_and_is_named_once() {
 #[test]
 fn load_balancer_addresses_are_those_of_our_class_while_the_type_is_load_balancer() {
     let rows = [
-        (true, None, true),
-        (true, Some("io.cilium/bgp-control-plane"), true),
-        (true, Some("io.cilium/l2-announcer"), false),
-        (true, Some("service.k8s.aws/nlb"), false),
-        (false, None, false),
+        (ServiceType::LoadBalancer, None, true),
+        (
+            ServiceType::LoadBalancer,
+            Some("io.cilium/bgp-control-plane"),
+            true,
+        ),
+        (
+            ServiceType::LoadBalancer,
+            Some("io.cilium/l2-announcer"),
+            false,
+        ),
+        (
+            ServiceType::LoadBalancer,
+            Some("service.k8s.aws/nlb"),
+            false,
+        ),
+        (ServiceType::NodePort, None, false),
     ];
-    for (is_load_balancer, class, announced) in rows {
+    for (service_type, class, announced) in rows {
         let mut world = world(&of(&["LoadBalancerIP"]));
         world.service(
             "web",
             ServiceFacts {
-                is_load_balancer,
+                service_type,
                 load_balancer_class: class.map(str::to_owned),
                 ..web()
             },
@@ -186,7 +204,7 @@ fn load_balancer_addresses_are_those_of_our_class_while_the_type_is_load_balance
         assert_eq!(
             !world.announced().is_empty(),
             announced,
-            "{is_load_balancer} {class:?}"
+            "{service_type:?} {class:?}"
         );
     }
 }

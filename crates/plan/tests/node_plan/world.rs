@@ -33,6 +33,7 @@ impl World {
             node: NODE.into(),
             router_id: RouterIdMode::Default,
             without_endpoints: WithoutEndpoints::Announce,
+            datapath: None,
         };
         let mut world = Self {
             snapshot,

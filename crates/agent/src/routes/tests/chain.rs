@@ -60,7 +60,10 @@ fn instance(asn: u32, ours: u8, peers: &[u8], originate: &[&str]) -> InstanceWis
 
 fn wish(instances: &[(&str, InstanceWish)]) -> Wish {
     let named = |(name, wish): &(&str, InstanceWish)| ((*name).to_owned(), wish.clone());
+    let originate = instances.iter().flat_map(|(_, wish)| &wish.originate);
     Wish {
+        number: 0,
+        originate: Arc::new(originate.copied().collect()),
         instances: instances.iter().map(named).collect::<BTreeMap<_, _>>(),
     }
 }

@@ -201,7 +201,7 @@ fn cleanup_removes_what_is_provably_ours_and_leaves_what_may_be_somebody_elses()
         running.task.abort();
         assert!(running.task.await.expect_err("aborted").is_cancelled());
     });
-    let clean = |arguments: crate::cleanup::Arguments| {
+    let clean = |arguments: &crate::cleanup::Arguments| {
         let outcome = place.node.run(|| crate::cleanup::run(arguments));
         outcome.expect("the namespace is entered").expect("cleaned")
     };
@@ -209,8 +209,10 @@ fn cleanup_removes_what_is_provably_ours_and_leaves_what_may_be_somebody_elses()
         protocol: 186,
         table: None,
         metric: None,
+        // Nobody pins anything there.
+        pins: "/sys/fs/bpf/tombolo-of-no-test".into(),
     };
-    let outcome = clean(by_proof);
+    let outcome = clean(&by_proof);
     let [(identity, cleaned)] = outcome.removed[..] else {
         panic!("{outcome}")
     };
@@ -223,11 +225,11 @@ fn cleanup_removes_what_is_provably_ours_and_leaves_what_may_be_somebody_elses()
         ["198.51.100.0/24 via 10.0.1.2 dev a0 metric 20"]
     );
     assert_eq!(outcome.kept.len(), 1);
-    assert!(clean(by_proof).removed.is_empty(), "twice does no harm");
+    assert!(clean(&by_proof).removed.is_empty(), "twice does no harm");
     let named = crate::cleanup::Arguments {
         metric: Some(20),
         ..by_proof
     };
-    assert_eq!(clean(named).removed.len(), 1);
+    assert_eq!(clean(&named).removed.len(), 1);
     assert_eq!(place.routes("186"), [""; 0]);
 }

@@ -1,6 +1,7 @@
 use std::sync::OnceLock;
 
 use super::*;
+use crate::snapshot::ServiceType;
 
 fn settings(ipv4: bool, ipv6: bool) -> Settings {
     Settings {
@@ -183,7 +184,7 @@ fn a_service_is_ours_by_its_type_and_class() {
     for (load_balancer_class, expected) in rows {
         for (classless, expected) in [true, false].into_iter().zip(expected) {
             let mut facts = ServiceFacts {
-                is_load_balancer: true,
+                service_type: ServiceType::LoadBalancer,
                 load_balancer_class: load_balancer_class.clone(),
                 ..ServiceFacts::default()
             };
@@ -196,7 +197,7 @@ fn a_service_is_ours_by_its_type_and_class() {
                 expected,
                 "{load_balancer_class:?}"
             );
-            facts.is_load_balancer = false;
+            facts.service_type = ServiceType::ClusterIp;
             assert!(!is_ours(&facts, &settings));
         }
     }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::snapshot::Protocol;
 
 /// What a Service in a test says of sharing, owned.
 #[derive(Debug, Clone)]
@@ -28,10 +29,11 @@ impl Said {
     }
 }
 
-fn port(protocol: &str, port: u16) -> ServicePort {
+fn port(protocol: Protocol, port: u16) -> ServicePort {
     ServicePort {
         port,
-        protocol: protocol.to_owned(),
+        protocol,
+        ..ServicePort::default()
     }
 }
 
@@ -46,7 +48,7 @@ fn with_port(number: u16) -> Said {
         key: "k",
         namespace: "a",
         permits: "",
-        ports: vec![port("TCP", number)],
+        ports: vec![port(Protocol::Tcp, number)],
         policy: TrafficPolicy::Cluster,
         pods: pods("web"),
         different_pods: DifferentPods::Refused,
@@ -107,12 +109,12 @@ fn two_services_share_on_ciliums_rules_and_refuse_with_its_reasons() {
         (
             "one port number, two protocols",
             one(),
-            change(one(), |said| said.ports = vec![port("UDP", 80)]),
+            change(one(), |said| said.ports = vec![port(Protocol::Udp, 80)]),
             Ok(()),
         ),
         (
             "one of several ports",
-            change(one(), |said| said.ports.push(port("TCP", 443))),
+            change(one(), |said| said.ports.push(port(Protocol::Tcp, 443))),
             other(),
             Err(Port),
         ),
@@ -281,7 +283,7 @@ fn said() -> impl Strategy<Value = Said> {
             permits,
             ports: ports
                 .into_iter()
-                .map(|(number, tcp)| port(if tcp { "TCP" } else { "UDP" }, number))
+                .map(|(number, tcp)| port(if tcp { Protocol::Tcp } else { Protocol::Udp }, number))
                 .collect(),
             policy,
             pods: pods(app),
