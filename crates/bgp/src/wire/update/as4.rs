@@ -8,7 +8,7 @@ use crate::wire::iana::{AS_TRANS, AttributeCode};
 pub(super) struct As4<'a> {
     /// A well-formed AS4_PATH.
     pub(super) path: Option<&'a [u8]>,
-    /// A well-formed AS4_AGGREGATOR.
+    /// A well-formed AS4_AGGREGATOR: eight octets, and an AS other than 0 (RFC 7607 section 2).
     pub(super) aggregator: Option<&'a [u8; 8]>,
     /// An AGGREGATOR with a two-octet AS of its own voids both (RFC 6793 section 4.2.3).
     pub(super) ignored: bool,
@@ -25,7 +25,9 @@ impl<'a> As4<'a> {
                     found.path = fits.then_some(attribute.value);
                 }
                 Some(AttributeCode::As4Aggregator) => {
-                    found.aggregator = found.aggregator.or_else(|| attribute.value.try_into().ok());
+                    let value: Option<&[u8; 8]> = attribute.value.try_into().ok();
+                    let fits = value.filter(|value| value[..4] != [0; 4]);
+                    found.aggregator = found.aggregator.or(fits);
                 }
                 Some(AttributeCode::Aggregator) => {
                     found.ignored = attribute.value.len() == 6

@@ -233,6 +233,10 @@ impl<'a, 'c> Scan<'a, 'c> {
             AttributeCode::As4Aggregator if value.len() != 8 => {
                 Verdict::Discard(FaultReason::Length)
             }
+            // RFC 7607 section 2.
+            AttributeCode::As4Aggregator if value[..4] == [0; 4] => {
+                Verdict::Discard(FaultReason::Value)
+            }
             AttributeCode::As4Path | AttributeCode::As4Aggregator | AttributeCode::Aigp => {
                 Verdict::Drop
             }

@@ -400,6 +400,31 @@ fn rfc_7607_section_2_as_0_in_aggregator_is_discarded() {
     );
 }
 
+/// A two-octet peer's AGGREGATOR is then the one that counts.
+#[test]
+fn rfc_7607_section_2_as_0_in_as4_aggregator_is_discarded_alone() {
+    let context = DecodeContext {
+        four_octet: false,
+        ..external()
+    };
+    let as_path = attribute(0x40, 2, &[2, 1, 0xFD, 0xE9]);
+    let trans = attribute(0xC0, 7, &[0x5B, 0xA0, 10, 0, 0, 1]);
+    let nobody = attribute(0xC0, 18, &[0, 0, 0, 0, 10, 0, 0, 2]);
+    let block = [ORIGIN.to_vec(), as_path, NEXT_HOP.to_vec(), trans, nobody].concat();
+    let update = body(&[], &block, PREFIX);
+    let update = decode(&update, &context).expect("no reset");
+    assert_eq!(update.treatment, discard(18, Value));
+    let aggregators: Vec<u32> = update
+        .attributes
+        .iter()
+        .filter_map(|attribute| match attribute {
+            crate::wire::attribute::Attribute::Aggregator(aggregator) => Some(aggregator.asn),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(aggregators, [23456]);
+}
+
 #[test]
 fn rfc_7311_section_3_3_aigp_is_ignored_good_or_bad() {
     for flags in [0x80, 0xC0] {
