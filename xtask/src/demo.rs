@@ -1,6 +1,4 @@
-//! `cargo xtask demo`: from nothing to a router that reaches pods and Services, told as it happens.
-
-mod vip;
+//! `cargo xtask demo`: from nothing to a router that reaches pods, told as it happens.
 
 use crate::command::{self, section};
 use crate::error::Error;
@@ -31,7 +29,6 @@ pub(crate) fn run(workspace: &Workspace, keep: bool) -> Result<(), Error> {
     announce_routes(workspace, &cluster)?;
     what_everybody_says(&cluster)?;
     reach_pods(&cluster)?;
-    vip::show_one(workspace, &cluster)?;
     if keep {
         cluster.leave_standing()?;
         section("it stands");
