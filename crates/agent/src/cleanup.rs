@@ -9,7 +9,7 @@ use api::route_import::{DEFAULT_METRIC, DEFAULT_PROTOCOL, MAIN_TABLE};
 use fib::{Cleaned, Identity, Marked};
 
 use crate::Error;
-use crate::config::DEFAULT_PINS;
+use crate::config;
 
 /// What may be said on the command line.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -24,7 +24,7 @@ pub struct Arguments {
     #[arg(long)]
     pub metric: Option<u32>,
     /// Where the load balancer's programs and maps are pinned.
-    #[arg(long, default_value = DEFAULT_PINS)]
+    #[arg(long, default_value_os_t = config::pins(None))]
     pub pins: PathBuf,
 }
 

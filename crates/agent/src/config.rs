@@ -10,8 +10,8 @@ use std::str::FromStr;
 use clap::Parser;
 use plan::node::{RouterIdMode, WithoutEndpoints};
 
-pub(crate) use datapath::DEFAULT_PINS;
 pub use datapath::Datapath;
+pub(crate) use datapath::pins;
 
 use crate::{Error, cleanup};
 
@@ -365,7 +365,7 @@ mod tests {
             protocol: 186,
             table: Some(100),
             metric: None,
-            pins: PathBuf::from(DEFAULT_PINS),
+            pins: PathBuf::from("/sys/fs/bpf/tombolo"),
         };
         assert_eq!(arguments, expected);
     }

@@ -13,8 +13,6 @@ use crate::Error;
 const BPF_ROOT: &str = "/sys/fs/bpf";
 /// Our folder in it.
 const PINS: &str = "tombolo";
-/// Where the load balancer's programs and maps are pinned where nothing else is said.
-pub(crate) const DEFAULT_PINS: &str = "/sys/fs/bpf/tombolo";
 /// Sizes a Maglev table can have: Cilium's list of primes.
 const TABLE_SIZES: [u32; 10] = [
     251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131_071,
@@ -78,6 +76,11 @@ pub(super) struct DatapathFlags {
     lb_ping: Option<String>,
 }
 
+/// Where the load balancer's programs and maps are pinned, below the BPF file system's root.
+pub(crate) fn pins(root: Option<&str>) -> PathBuf {
+    Path::new(root.unwrap_or(BPF_ROOT)).join(PINS)
+}
+
 /// `None` where Services are not balanced here. What is written wrongly is an error even then: it would be one the day the
 /// load balancer is switched on.
 pub(super) fn resolve(
@@ -132,7 +135,7 @@ pub(super) fn resolve(
     let root = setting("bpf-root", bpf_root).value;
     let datapath = Datapath {
         options: lb::Options {
-            pin_root: Path::new(root.as_deref().unwrap_or(BPF_ROOT)).join(PINS),
+            pin_root: pins(root.as_deref()),
             cgroup: setting("cgroup-root", cgroup_root).value.map(PathBuf::from),
             sockets: is("bpf-lb-sock", bpf_lb_sock, true)?,
             uplinks: if devices.is_empty() {
