@@ -143,8 +143,8 @@ fn nothing_left(lab: &Lab) -> Result<(), Failure> {
         let awaited = format!("{} has no pin and no route of Tombolo's left", node.name());
         wait::try_until(PATIENCE, &awaited, || {
             let pins = machine.exec(["test", "-e", PINS])?.success();
-            let routes = machine.exec(["ip", "route", "show", "proto", "186"])?;
-            let objects = machine.exec(["ip", "nexthop", "show", "proto", "186"])?;
+            let routes = machine.exec(["ip", "route", "show", "proto", "215"])?;
+            let objects = machine.exec(["ip", "nexthop", "show", "proto", "215"])?;
             let left =
                 pins || !routes.stdout.trim().is_empty() || !objects.stdout.trim().is_empty();
             Ok((!left).then_some(()))

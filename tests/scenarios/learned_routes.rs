@@ -176,7 +176,7 @@ pub(crate) fn cleanup_takes_what_is_ours(lab: &mut Lab) -> Result<(), Failure> {
         wait::try_until(PATIENCE, "no learned route is left", || {
             Ok(learned(&machine)?.is_empty().then_some(()))
         })?;
-        let objects = machine.exec(["ip", "nexthop", "show", "proto", "186"])?;
+        let objects = machine.exec(["ip", "nexthop", "show", "proto", "215"])?;
         claim(objects.stdout.trim().is_empty(), || {
             format!("no nexthop object is left: {}", objects.stdout)
         })
@@ -246,7 +246,7 @@ fn await_no_learned(lab: &Lab) -> Result<(), Failure> {
 
 /// Prefixes of the routes under our protocol number, sorted.
 fn learned(machine: &Machine) -> Result<Vec<String>, lab::error::Error> {
-    let shown = machine.exec(["ip", "-o", "route", "show", "proto", "186"])?;
+    let shown = machine.exec(["ip", "-o", "route", "show", "proto", "215"])?;
     let prefixes = shown
         .stdout
         .lines()
@@ -266,7 +266,7 @@ fn foreign_routes(lab: &Lab) -> Result<Vec<String>, Failure> {
             let foreign = shown
                 .stdout
                 .lines()
-                .filter(|line| !line.contains("proto bgp"));
+                .filter(|line| !line.contains("proto 215"));
             all.extend(foreign.map(|line| format!("{}: {line}", node.name)));
         }
     }

@@ -362,7 +362,7 @@ mod tests {
             panic!("no cleanup: {flags:?}")
         };
         let expected = cleanup::Arguments {
-            protocol: 186,
+            protocol: 215,
             table: Some(100),
             metric: None,
             pins: PathBuf::from("/sys/fs/bpf/tombolo"),

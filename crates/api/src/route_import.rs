@@ -16,8 +16,8 @@ pub const MAIN_TABLE: u32 = 254;
 /// schema says the same.
 pub const REFUSED_TABLES: [u32; 4] = [0, 252, 253, 255];
 
-/// The number that `rt_protos` calls `bgp`.
-pub const DEFAULT_PROTOCOL: u8 = 186;
+/// A number that `rt_protos` gives to nobody. What it calls `bgp` is 186, whose routes FRR takes for its own.
+pub const DEFAULT_PROTOCOL: u8 = 215;
 
 /// Protocol numbers whose routes others make and remove as theirs: the kernel's (redirect, kernel, boot, router
 /// advertisement), a person's (static), and the host's own configuration (DHCP). The schema says the same.
@@ -97,8 +97,8 @@ pub struct RouteImportSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = u32::MAX), extend("default" = DEFAULT_METRIC))]
     pub metric: Option<u32>,
-    /// Protocol number of the routes, by which they are known as ours. Where another routing daemon runs on the nodes it must
-    /// be one that this daemon does not use: FRR takes routes of 186 for its own.
+    /// Protocol number of the routes, by which they are known as ours. `ip route` says `proto bgp` for 186, which can be chosen where
+    /// no FRR runs on the nodes: it takes routes of 186 for its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         range(min = 5, max = 255),
@@ -131,7 +131,7 @@ impl RouteImportSpec {
         self.metric.unwrap_or(DEFAULT_METRIC)
     }
 
-    /// Protocol number, 186 where none is written.
+    /// Protocol number, 215 where none is written.
     #[must_use]
     pub fn protocol(&self) -> u8 {
         self.protocol.unwrap_or(DEFAULT_PROTOCOL)
