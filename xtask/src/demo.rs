@@ -1,4 +1,6 @@
-//! `cargo xtask demo`: from nothing to a router that reaches pods, told as it happens.
+//! `cargo xtask demo`: from nothing to a router that reaches pods and Services, told as it happens.
+
+mod vip;
 
 use crate::command::{self, section};
 use crate::error::Error;
@@ -29,6 +31,8 @@ pub(crate) fn run(workspace: &Workspace, keep: bool) -> Result<(), Error> {
     announce_routes(workspace, &cluster)?;
     what_everybody_says(&cluster)?;
     reach_pods(&cluster)?;
+    vip::routes_of_nodes(&cluster)?;
+    vip::show_one(workspace, &cluster)?;
     if keep {
         cluster.leave_standing()?;
         section("it stands");

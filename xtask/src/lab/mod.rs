@@ -127,6 +127,13 @@ pub(crate) fn install(workspace: &Workspace, cluster: &Cluster) -> Result<(), Er
         format!("image.tag={tag}"),
         format!("k8sServiceHost={api}"),
         "k8sServicePort=6443".to_owned(),
+        "tombolo.profile=full".to_owned(),
+        "kubeProxyReplacement=true".to_owned(),
+        "tombolo.routeImport.enabled=true".to_owned(),
+        format!(
+            "extraArgs={{--cgroup-root={}}}",
+            cluster.cgroup_of("$(K8S_NODE_NAME)")?
+        ),
     ];
     let mut tombolo = cluster.helm_command()?;
     tombolo
