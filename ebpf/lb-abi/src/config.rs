@@ -28,7 +28,7 @@ pub struct Config {
     pub snat_port_min: u16,
     /// Greatest port that replaces a client's, host order.
     pub snat_port_max: u16,
-    /// Source of packets where the routing table names none; zeros where there is none.
+    /// Source of packets where the routing table names none of the node's; zeros where there is none.
     pub snat_address4: [u8; 4],
     /// Source of a pod's packets that come back to it.
     pub hairpin_address4: [u8; 4],

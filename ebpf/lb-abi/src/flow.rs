@@ -11,45 +11,42 @@ pub enum FlowKind {
     Reply = 1,
 }
 
-/// Key of a flow's entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct FlowKey4 {
-    /// Source of the forward direction.
-    pub source: [u8; 4],
-    /// Destination of the forward direction.
-    pub destination: [u8; 4],
-    /// Source port.
-    pub source_port: [u8; 2],
-    /// Destination port.
-    pub destination_port: [u8; 2],
-    /// [`crate::TCP`] or [`crate::UDP`].
-    pub protocol: u8,
-    /// A [`FlowKind`].
-    pub kind: u8,
-    /// Zero.
-    pub reserved: [u8; 2],
+macro_rules! flow_key {
+    ($(#[$doc:meta])* $name:ident, $octets:literal) => {
+        $(#[$doc])*
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+        )]
+        #[repr(C)]
+        pub struct $name {
+            /// Source of the forward direction.
+            pub source: [u8; $octets],
+            /// Destination of the forward direction.
+            pub destination: [u8; $octets],
+            /// Source port.
+            pub source_port: [u8; 2],
+            /// Destination port.
+            pub destination_port: [u8; 2],
+            /// [`crate::TCP`] or [`crate::UDP`].
+            pub protocol: u8,
+            /// A [`FlowKind`].
+            pub kind: u8,
+            /// Zero.
+            pub reserved: [u8; 2],
+        }
+    };
 }
 
-/// Key of a flow's entry; see [`FlowKey4`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct FlowKey6 {
-    /// Source of the forward direction.
-    pub source: [u8; 16],
-    /// Destination of the forward direction.
-    pub destination: [u8; 16],
-    /// Source port.
-    pub source_port: [u8; 2],
-    /// Destination port.
-    pub destination_port: [u8; 2],
-    /// [`crate::TCP`] or [`crate::UDP`].
-    pub protocol: u8,
-    /// A [`FlowKind`].
-    pub kind: u8,
-    /// Zero.
-    pub reserved: [u8; 2],
-}
+flow_key!(
+    /// Key of a flow's entry.
+    FlowKey4,
+    4
+);
+flow_key!(
+    /// Key of a flow's entry.
+    FlowKey6,
+    16
+);
 
 macro_rules! flow_value {
     ($(#[$doc:meta])* $name:ident, $octets:literal, $rest:literal) => {
@@ -61,9 +58,9 @@ macro_rules! flow_value {
             pub bytes: u64,
             /// Packets seen, of this direction; stops at its maximum.
             pub packets: u32,
-            /// Last packet: seconds of the coarse monotonic clock.
+            /// Last packet of either direction: seconds of the coarse monotonic clock.
             pub last_seen: u32,
-            /// Value of [`crate::Config::epoch`] for which backend and next hop were last checked.
+            /// Value of [`crate::Config::epoch`] for which backend and next hop were last checked; another where they are to be.
             pub epoch: u32,
             /// Backend id.
             pub backend: u32,
@@ -89,6 +86,9 @@ macro_rules! flow_value {
             pub reserved: u8,
             /// Group the backend was chosen from.
             pub group: u32,
+            /// What a checksum over the addresses is corrected by when they become the others: a one's complement sum (RFC 1624
+            /// equation 3). That of the other entry is its complement.
+            pub difference: u32,
             /// Zero.
             pub rest: [u8; $rest],
         }
@@ -99,13 +99,13 @@ flow_value!(
     /// One direction of a flow: all that its packets need. A cache line.
     FlowValue4,
     4,
-    8
+    4
 );
 flow_value!(
     /// One direction of a flow: all that its packets need.
     FlowValue6,
     16,
-    4
+    0
 );
 
 const _: () = assert!(size_of::<FlowValue4>() == 64 && size_of::<FlowValue6>() == 96);

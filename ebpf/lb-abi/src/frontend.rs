@@ -11,60 +11,48 @@ pub enum Scope {
     Internal = 1,
 }
 
-/// An IPv4 frontend. The row of port 0 and protocol 0 says that an address is a virtual one: what none of its other rows takes is
-/// dropped. The row of address 0 is a NodePort as sockets of this cluster look it up.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-#[repr(C)]
-pub struct FrontendKey4 {
-    /// Address.
-    pub address: [u8; 4],
-    /// Port.
-    pub port: [u8; 2],
-    /// [`crate::TCP`], [`crate::UDP`] or 0.
-    pub protocol: u8,
-    /// A [`Scope`].
-    pub scope: u8,
+macro_rules! frontend_key {
+    ($(#[$doc:meta])* $name:ident, $octets:literal) => {
+        $(#[$doc])*
+        #[derive(
+            Debug,
+            Clone,
+            Copy,
+            PartialEq,
+            Eq,
+            PartialOrd,
+            Ord,
+            Hash,
+            FromBytes,
+            IntoBytes,
+            Immutable,
+            KnownLayout,
+        )]
+        #[repr(C)]
+        pub struct $name {
+            /// Address.
+            pub address: [u8; $octets],
+            /// Port.
+            pub port: [u8; 2],
+            /// [`crate::TCP`], [`crate::UDP`] or 0.
+            pub protocol: u8,
+            /// A [`Scope`].
+            pub scope: u8,
+        }
+    };
 }
 
-/// An IPv6 frontend; see [`FrontendKey4`].
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-#[repr(C)]
-pub struct FrontendKey6 {
-    /// Address.
-    pub address: [u8; 16],
-    /// Port.
-    pub port: [u8; 2],
-    /// [`crate::TCP`], [`crate::UDP`] or 0.
-    pub protocol: u8,
-    /// A [`Scope`].
-    pub scope: u8,
-}
+frontend_key!(
+    /// An IPv4 frontend. The row of port 0 and protocol 0 says that an address is a virtual one: what none of its other rows takes is
+    /// dropped. The row of address 0 is a NodePort as sockets of this cluster look it up.
+    FrontendKey4,
+    4
+);
+frontend_key!(
+    /// An IPv6 frontend; see [`FrontendKey4`].
+    FrontendKey6,
+    16
+);
 
 /// What is behind a frontend.
 #[derive(

@@ -10,6 +10,38 @@ use lb_abi::{
     FrontendKey6,
 };
 
+/// Third word of an IPv4 address in its IPv6-mapped form (RFC 4291 section 2.5.5.2).
+pub(crate) const MAPPED: u32 = 0xffffu32.to_be();
+
+/// An IPv6 address. In words of eight bytes, so that it is copied in two steps.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Address6([u64; 2]);
+
+impl Address6 {
+    /// The address of sixteen bytes.
+    #[inline(always)]
+    pub(crate) fn new(bytes: [u8; 16]) -> Self {
+        // SAFETY: both are sixteen bytes, and every value of either is one of the other.
+        Self(unsafe { core::mem::transmute::<[u8; 16], [u64; 2]>(bytes) })
+    }
+
+    /// Its sixteen bytes.
+    #[inline(always)]
+    fn octets(self) -> [u8; 16] {
+        // SAFETY: as in `new`.
+        unsafe { core::mem::transmute(self.0) }
+    }
+}
+
+impl AsRef<[u32]> for Address6 {
+    #[inline(always)]
+    fn as_ref(&self) -> &[u32] {
+        // SAFETY: the same sixteen bytes, and no less aligned.
+        unsafe { &*core::ptr::from_ref(&self.0).cast::<[u32; 4]>() }
+    }
+}
+
 /// An address family.
 pub(crate) trait Family: Copy + 'static {
     /// An address: its words in the order they come, read as the machine reads them.
@@ -41,9 +73,11 @@ pub(crate) trait Family: Copy + 'static {
     fn wide(address: &Self::Address) -> [u32; 4];
     /// An address from where the kernel's unions have it.
     fn narrow(wide: &[u32; 4]) -> Self::Address;
+    /// An address in its 16 byte form, where an IPv4 address is an IPv6-mapped one.
+    fn mapped(address: &Self::Address) -> [u32; 4];
     /// A backend's address.
     fn backend_address(backend: &Backend) -> Self::Address;
-    /// The source for packets where the routing table names none.
+    /// The source for packets where the routing table names none of the node's.
     fn snat_address(config: &Config) -> Self::Address;
     /// The source of a pod's packets that come back to it.
     fn hairpin_address(config: &Config) -> Self::Address;
@@ -156,11 +190,12 @@ pub(crate) struct Flow<F: Family> {
     pub(crate) tcp_flags: u8,
     pub(crate) reserved: u8,
     pub(crate) group: u32,
+    pub(crate) difference: u32,
     pub(crate) rest: F::Rest,
 }
 
-/// `lb_abi::FrontendKey4` or `FrontendKey6` in words.
-#[repr(C)]
+/// `lb_abi::FrontendKey4` or `FrontendKey6` in words. Packed, because that of IPv6 is no multiple of its address's words.
+#[repr(C, packed(4))]
 pub(crate) struct FrontendKey<F: Family> {
     /// Address.
     pub(crate) address: F::Address,
@@ -185,6 +220,7 @@ macro_rules! assert_same_layout {
                 && offset_of!(Flow<$family>, ports) == offset_of!($value, source_port)
                 && offset_of!(Flow<$family>, flags) == offset_of!($value, flags)
                 && offset_of!(Flow<$family>, group) == offset_of!($value, group)
+                && offset_of!(Flow<$family>, difference) == offset_of!($value, difference)
                 && offset_of!(Flow<$family>, rest) == offset_of!($value, rest)
                 && size_of::<FrontendKey<$family>>() == size_of::<$frontend>()
                 && offset_of!(FrontendKey<$family>, scope) == offset_of!($frontend, scope)
@@ -244,9 +280,9 @@ pub(crate) struct V4;
 
 impl Family for V4 {
     type Address = [u32; 1];
-    type Rest = [u8; 8];
+    type Rest = [u8; 4];
     const UNSPECIFIED: [u32; 1] = [0];
-    const REST: [u8; 8] = [0; 8];
+    const REST: [u8; 4] = [0; 4];
     const HEADER: usize = 20;
     const SOURCE: usize = 12;
     const SOCKET_FAMILY: u8 = 2;
@@ -262,6 +298,11 @@ impl Family for V4 {
     #[inline(always)]
     fn narrow(wide: &[u32; 4]) -> [u32; 1] {
         [wide[0]]
+    }
+
+    #[inline(always)]
+    fn mapped(address: &[u32; 1]) -> [u32; 4] {
+        [0, 0, MAPPED, address[0]]
     }
 
     #[inline(always)]
@@ -285,10 +326,10 @@ impl Family for V4 {
 pub(crate) struct V6;
 
 impl Family for V6 {
-    type Address = [u32; 4];
-    type Rest = [u8; 4];
-    const UNSPECIFIED: [u32; 4] = [0; 4];
-    const REST: [u8; 4] = [0; 4];
+    type Address = Address6;
+    type Rest = [u8; 0];
+    const UNSPECIFIED: Address6 = Address6([0; 2]);
+    const REST: [u8; 0] = [];
     const HEADER: usize = 40;
     const SOURCE: usize = 8;
     const SOCKET_FAMILY: u8 = 10;
@@ -297,28 +338,33 @@ impl Family for V6 {
     maps_of!(FLOWS6, FlowKey6, FlowValue6, FRONTENDS6, FrontendKey6);
 
     #[inline(always)]
-    fn wide(address: &[u32; 4]) -> [u32; 4] {
-        *address
+    fn wide(address: &Address6) -> [u32; 4] {
+        words(address.octets())
     }
 
     #[inline(always)]
-    fn narrow(wide: &[u32; 4]) -> [u32; 4] {
-        *wide
+    fn narrow(wide: &[u32; 4]) -> Address6 {
+        Address6::new(bytes(*wide))
     }
 
     #[inline(always)]
-    fn backend_address(backend: &Backend) -> [u32; 4] {
-        words(backend.address)
+    fn mapped(address: &Address6) -> [u32; 4] {
+        words(address.octets())
     }
 
     #[inline(always)]
-    fn snat_address(config: &Config) -> [u32; 4] {
-        words(config.snat_address6)
+    fn backend_address(backend: &Backend) -> Address6 {
+        Address6::new(backend.address)
     }
 
     #[inline(always)]
-    fn hairpin_address(config: &Config) -> [u32; 4] {
-        words(config.hairpin_address6)
+    fn snat_address(config: &Config) -> Address6 {
+        Address6::new(config.snat_address6)
+    }
+
+    #[inline(always)]
+    fn hairpin_address(config: &Config) -> Address6 {
+        Address6::new(config.hairpin_address6)
     }
 }
 

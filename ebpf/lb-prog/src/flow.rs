@@ -7,11 +7,26 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use lb_abi::{Config, FlowKind, Reason, UDP, flow_flags};
 
+/// Nanoseconds of a second.
+const SECOND: u64 = 1_000_000_000;
+
+/// Nanoseconds since the machine started, to the last tick.
+#[inline(always)]
+fn nanoseconds() -> u64 {
+    // SAFETY: reads a clock.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}
+
 /// Seconds since the machine started: the time in which flows are reckoned.
 #[inline(always)]
 pub(crate) fn seconds() -> u32 {
-    // SAFETY: reads a clock.
-    (unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000) as u32
+    (nanoseconds() / SECOND) as u32
+}
+
+/// Whether it is that second now: what most packets ask, and a multiplication where [`seconds`] is a division.
+#[inline(always)]
+pub(crate) fn is_now(second: u32) -> bool {
+    nanoseconds().wrapping_sub(second as u64 * SECOND) < SECOND
 }
 
 impl<F: Family> Flow<F> {
@@ -123,7 +138,11 @@ pub(crate) fn keep<F: Family>(
     if !is_twin(key, twin) {
         return false;
     }
-    twin.last_seen = now;
+    if twin.last_seen != now {
+        twin.last_seen = now;
+        // It is seen, but its own first packet of the second finds its own next hop.
+        twin.epoch = config.epoch.wrapping_sub(1);
+    }
     twin.flags |= answered;
     if tcp_flags & (FIN | RST) != 0 {
         // After one of them the tuple may be used for a new connection; after RST, or a FIN of each side, nothing more is expected.
@@ -143,6 +162,7 @@ fn heal<F: Family>(key: &Tuple<F>, flow: &Flow<F>, twin_key: &Tuple<F>, config: 
     };
     *twin = *flow;
     twin.become_tuple(&twin_becomes(key));
+    twin.difference = !flow.difference;
     twin.bytes = 0;
     twin.packets = 0;
     twin.tcp_flags = 0;

@@ -4,18 +4,18 @@
 //! so that their stack is not the fast path's, and are looked up again.
 
 use crate::family::{Family, Flow, Ports, Tuple, is_unspecified, same};
-use crate::flow::{forget, keep};
+use crate::flow::{forget, is_now, keep, seconds};
 use crate::maps::{count, filter_holds, scratch};
 use crate::next_hop::{self, NextHop};
 use crate::parse::Packet;
-use crate::rewrite::{Way, rewrite};
+use crate::rewrite::{Way, difference_of, rewrite};
 use crate::select::{self, Chosen};
 use crate::skb::{NEXT, PROCEED, Skb, Verdict, drop};
 use crate::snat;
 use aya_ebpf::bindings::BPF_ANY;
 use lb_abi::{
     Config, FILTER_BACKENDS, FlowKind, Frontend, Reason, UDP, backend_flags, config_flags,
-    flow_flags, frontend_flags,
+    filter_bit, flow_flags, frontend_flags,
 };
 
 /// No verdict: there is no entry, or one that counts as absent.
@@ -27,16 +27,16 @@ pub(crate) fn forward<F: Family, const INSIDE: bool>(
     skb: Skb,
     packet: &Packet<F>,
     config: &Config,
-    now: u32,
 ) -> Result<&'static mut Flow<F>, Verdict> {
-    if let Some(flow) = F::flow(&packet.tuple)
-        && is_quiet(flow, packet, now, config)
-    {
-        return Ok(flow);
+    let mut verdict = ABSENT;
+    if let Some(flow) = F::flow(&packet.tuple) {
+        if is_quiet(flow, packet, config) {
+            return Ok(flow);
+        }
+        verdict = tend::<F>(skb, packet, config);
     }
-    let mut verdict = tend::<F>(skb, packet, config, now);
     if verdict == ABSENT {
-        verdict = open::<F, INSIDE>(skb, packet, config, now);
+        verdict = open::<F, INSIDE>(skb, packet, config);
     }
     if verdict != PROCEED {
         return Err(verdict);
@@ -51,14 +51,13 @@ pub(crate) fn reply<F: Family>(
     skb: Skb,
     packet: &Packet<F>,
     config: &Config,
-    now: u32,
 ) -> Result<&'static mut Flow<F>, Verdict> {
     let key = packet.tuple.turned().of_kind(FlowKind::Reply);
     let flow = F::flow(&key).ok_or(PROCEED)?;
-    if is_quiet(flow, packet, now, config) {
+    if is_quiet(flow, packet, config) {
         return Ok(flow);
     }
-    match tend_reply::<F>(skb, packet, &key, config, now) {
+    match tend_reply::<F>(skb, packet, &key, config) {
         PROCEED => F::flow(&key).ok_or(PROCEED),
         ABSENT => Err(PROCEED),
         verdict => Err(verdict),
@@ -67,8 +66,8 @@ pub(crate) fn reply<F: Family>(
 
 /// Whether an entry needs no care for this packet.
 #[inline(always)]
-fn is_quiet<F: Family>(flow: &Flow<F>, packet: &Packet<F>, now: u32, config: &Config) -> bool {
-    flow.last_seen == now && flow.epoch == config.epoch && !packet.is_turning_point()
+fn is_quiet<F: Family>(flow: &Flow<F>, packet: &Packet<F>, config: &Config) -> bool {
+    !packet.is_turning_point() && flow.epoch == config.epoch && is_now(flow.last_seen)
 }
 
 /// Makes the packet what its entry says, and sends it on its way. A function of its own for the sake of the stack.
@@ -105,7 +104,8 @@ pub(crate) fn send<F: Family>(
 
 /// Cares for the entry of a packet to a frontend: [`PROCEED`] where it is good, [`ABSENT`] where a new one is to be made.
 #[inline(never)]
-fn tend<F: Family>(skb: Skb, packet: &Packet<F>, config: &Config, now: u32) -> Verdict {
+fn tend<F: Family>(skb: Skb, packet: &Packet<F>, config: &Config) -> Verdict {
+    let now = seconds();
     let key = &packet.tuple;
     let Some(flow) = F::flow(key) else {
         return ABSENT;
@@ -119,11 +119,12 @@ fn tend<F: Family>(skb: Skb, packet: &Packet<F>, config: &Config, now: u32) -> V
         if !hop.find(skb, &flow.becomes(key.protocol)) {
             return drop(Reason::NoRoute);
         }
-        // The node has another address: what is sent from the old one is never answered. TCP cannot change it.
-        let moved = !is_unspecified(&hop.source) && !same(&hop.source, &flow.source);
-        if moved && key.protocol == UDP {
-            forget(key, flow);
-            return ABSENT;
+        if !is_settled(key, flow) {
+            let source = hop.snat_source(config);
+            if !is_unspecified(&source) && !same(&source, &flow.source) {
+                forget(key, flow);
+                return ABSENT;
+            }
         }
         flow.ifindex = hop.ifindex;
         flow.next_hop = hop.address;
@@ -133,6 +134,13 @@ fn tend<F: Family>(skb: Skb, packet: &Packet<F>, config: &Config, now: u32) -> V
         return ABSENT;
     }
     PROCEED
+}
+
+/// Whether a flow cannot get another source any more. Until then it does where the node would use another now: from the old one it may
+/// never be answered.
+#[inline(always)]
+fn is_settled<F: Family>(key: &Tuple<F>, flow: &Flow<F>) -> bool {
+    key.protocol != UDP && flow.has(flow_flags::ANSWERED)
 }
 
 /// Whether the packet begins a connection on an entry of an earlier one, or the backend no longer takes it. An established TCP flow
@@ -152,13 +160,8 @@ fn wants_another<F: Family>(flow: &Flow<F>, packet: &Packet<F>) -> bool {
 
 /// Cares for the entry of a reply: [`PROCEED`] where it is good, [`ABSENT`] where the packet is no reply.
 #[inline(never)]
-fn tend_reply<F: Family>(
-    skb: Skb,
-    packet: &Packet<F>,
-    key: &Tuple<F>,
-    config: &Config,
-    now: u32,
-) -> Verdict {
+fn tend_reply<F: Family>(skb: Skb, packet: &Packet<F>, key: &Tuple<F>, config: &Config) -> Verdict {
+    let now = seconds();
     let Some(flow) = F::flow(key) else {
         return ABSENT;
     };
@@ -183,12 +186,7 @@ fn tend_reply<F: Family>(
 
 /// Makes the entries of a new flow: [`PROCEED`] where they are made, else what becomes of the packet.
 #[inline(never)]
-fn open<F: Family, const INSIDE: bool>(
-    skb: Skb,
-    packet: &Packet<F>,
-    config: &Config,
-    now: u32,
-) -> Verdict {
+fn open<F: Family, const INSIDE: bool>(skb: Skb, packet: &Packet<F>, config: &Config) -> Verdict {
     let client = &packet.tuple;
     let port = client.ports.destination();
     let found = select::frontend::<F>(client.destination, port, client.protocol, INSIDE);
@@ -215,7 +213,7 @@ fn open<F: Family, const INSIDE: bool>(
     let Some(entry) = scratch::<F>() else {
         return drop(Reason::TableFull);
     };
-    *entry = entry_of_reply(client, &frontend, &chosen, config, now);
+    *entry = entry_of_reply(client, &frontend, &chosen, config);
     if INSIDE || chosen.backend.flags & backend_flags::LOCAL != 0 {
         if INSIDE {
             entry.flags |= flow_flags::INTERNAL;
@@ -225,6 +223,7 @@ fn open<F: Family, const INSIDE: bool>(
                 key.source = F::hairpin_address(config);
             }
         }
+        entry.difference = !difference_of(client, &key);
         // One client's port may reach a backend by two frontends: the later connection gets the tuple.
         if let Some(earlier) = F::flow(&key) {
             forget(&key, earlier);
@@ -237,19 +236,18 @@ fn open<F: Family, const INSIDE: bool>(
         if !hop.find(skb, &key) {
             return drop(Reason::NoRoute);
         }
-        key.source = hop.source;
-        if is_unspecified(&key.source) {
-            key.source = F::snat_address(config);
-        }
+        key.source = hop.snat_source(config);
         if is_unspecified(&key.source) {
             return drop(Reason::NoSnatAddress);
         }
+        entry.difference = !difference_of(client, &key);
         if !snat::claim(skb, client, &mut key, entry, config) {
             return drop(Reason::NoSnatPort);
         }
     }
     // The entry of the forward direction, in the same memory.
     entry.become_tuple(&key);
+    entry.difference = !entry.difference;
     entry.epoch = config.epoch;
     entry.ifindex = hop.ifindex;
     entry.next_hop = hop.address;
@@ -268,13 +266,12 @@ fn entry_of_reply<F: Family>(
     frontend: &Frontend,
     chosen: &Chosen,
     config: &Config,
-    now: u32,
 ) -> Flow<F> {
     let local = chosen.backend.flags & backend_flags::LOCAL != 0;
     Flow {
         bytes: 0,
         packets: 0,
-        last_seen: now,
+        last_seen: seconds(),
         // Its first packet finds its next hop, and tells the other entry that there is an answer.
         epoch: config.epoch.wrapping_sub(1),
         backend: chosen.id,
@@ -288,6 +285,8 @@ fn entry_of_reply<F: Family>(
         tcp_flags: 0,
         reserved: 0,
         group: frontend.group,
+        // Known with the address that replaces the client's.
+        difference: 0,
         rest: F::REST,
     }
 }
@@ -307,7 +306,8 @@ fn unserved<F: Family>(destination: F::Address) -> Verdict {
 #[inline(never)]
 pub(crate) fn take_over<F: Family>(packet: &Packet<F>) -> Verdict {
     let is_first = packet.is_syn() || packet.tuple.protocol == UDP;
-    if !is_first || !filter_holds(FILTER_BACKENDS, packet.tuple.destination.as_ref()) {
+    let bit = filter_bit(packet.tuple.destination.as_ref());
+    if !is_first || !filter_holds(FILTER_BACKENDS, bit) {
         return NEXT;
     }
     let key = packet.tuple.of_kind(FlowKind::Reply);

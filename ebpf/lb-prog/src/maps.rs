@@ -1,13 +1,13 @@
 //! The maps. Names and meaning are those of `lb_abi::map`; sizes here are small defaults that user space overrides when it loads the object.
 
-use crate::family::{Family, Flow};
+use crate::family::{Family, Flow, bytes};
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_abi::{
     Backend, Config, FILTER_WORDS, FlowKey4, FlowKey6, FlowValue4, FlowValue6, Frontend,
-    FrontendKey4, FrontendKey6, RING_SLOTS_PER_CHUNK, Reason, SLOTS_PER_CHUNK, SocketKey,
-    SocketValue,
+    FrontendKey4, FrontendKey6, NodeAddressKind, RING_SLOTS_PER_CHUNK, Reason, SLOTS_PER_CHUNK,
+    SocketKey, SocketValue,
 };
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -59,10 +59,9 @@ pub(crate) fn config() -> Option<&'static Config> {
     CONFIG.get(0)
 }
 
-/// Whether an address may be in a filter; a wrong yes costs one lookup.
+/// Whether an address may be in a filter, by its bit there; a wrong yes costs one lookup.
 #[inline(always)]
-pub(crate) fn filter_holds(filter: u32, address: &[u32]) -> bool {
-    let bit = lb_abi::filter_bit(address);
+pub(crate) fn filter_holds(filter: u32, bit: u32) -> bool {
     // A lookup of a constant index is inlined: no call. The bit is below 2¹⁶, so that the verifier sees the word within the array.
     FILTERS
         .get_ptr(filter)
@@ -70,6 +69,20 @@ pub(crate) fn filter_holds(filter: u32, address: &[u32]) -> bool {
         .is_some_and(|words| unsafe {
             *words.cast::<u64>().add((bit >> 6) as usize) >> (bit & 63) & 1 != 0
         })
+}
+
+/// Whose a node's address is; `None` of any other address.
+#[inline(always)]
+pub(crate) fn node_address<F: Family>(address: &F::Address) -> Option<u32> {
+    let kind = NODE_ADDRESSES.get_ptr(bytes(F::mapped(address)))?;
+    // SAFETY: the kernel keeps the row's memory until the program ends.
+    Some(unsafe { *kind })
+}
+
+/// Whether an address is one of this node's, as the agent knows them.
+#[inline(always)]
+pub(crate) fn is_of_this_node<F: Family>(address: &F::Address) -> bool {
+    node_address::<F>(address) == Some(NodeAddressKind::Local as u32)
 }
 
 /// Counts a packet.

@@ -1,12 +1,14 @@
 //! Where a packet leaves that is not left to the host's stack.
 
 use crate::family::{Family, Flow, Tuple, is_unspecified};
+use crate::maps::is_of_this_node;
 use crate::skb::{Skb, Verdict};
 use aya_ebpf::bindings::{
     BPF_FIB_LKUP_RET_NO_SRC_ADDR, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SKIP_NEIGH,
     BPF_FIB_LOOKUP_SRC,
 };
 use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect_neigh};
+use lb_abi::Config;
 
 /// The kernel's `struct bpf_fib_lookup`, with addresses in words.
 #[repr(C)]
@@ -42,7 +44,7 @@ pub(crate) struct NextHop<F: Family> {
     /// the other family.
     pub(crate) address: F::Address,
     /// The source address that the host would use itself; all zeros where there is none.
-    pub(crate) source: F::Address,
+    source: F::Address,
 }
 
 impl<F: Family> NextHop<F> {
@@ -92,6 +94,17 @@ impl<F: Family> NextHop<F> {
             F::UNSPECIFIED
         };
         true
+    }
+
+    /// What replaces a client's address: the source that the host would use, where it is an address of the node as the agent knows them,
+    /// for an answer to any other is the host's own business; else the configured one. All zeros where there is none.
+    #[inline(always)]
+    pub(crate) fn snat_source(&self, config: &Config) -> F::Address {
+        if is_of_this_node::<F>(&self.source) {
+            self.source
+        } else {
+            F::snat_address(config)
+        }
     }
 }
 

@@ -27,9 +27,9 @@ const ICMPV6: u8 = 58;
 const ICMPV4_ECHO_REQUEST: u8 = 8;
 const ICMPV6_ECHO_REQUEST: u8 = 128;
 
-/// What a packet says of itself. Filled in two steps, because most packets are none of ours, and their addresses tell.
+/// A TCP or UDP packet, and what it says of itself.
 pub(crate) struct Packet<F: Family> {
-    /// Its tuple, as it is on the wire; ports and protocol once [`Packet::read`] found TCP or UDP.
+    /// Its tuple, as it is on the wire.
     pub(crate) tuple: Tuple<F>,
     /// Offset of its TCP or UDP header in the frame.
     pub(crate) offset: u32,
@@ -51,12 +51,12 @@ impl<F: Family> Packet<F> {
     }
 }
 
-/// What is behind the network header.
+/// What else than TCP or UDP is behind the network header.
 pub(crate) enum Content {
-    /// TCP or UDP.
-    Transport,
     /// An ICMP echo request, directly behind a header without options.
     Echo,
+    /// One behind options or extension headers, which must not all come back as they are (RFC 1122 section 3.2.2.6).
+    EchoWithOptions,
     /// A fragment, first or later: the later ones have no ports.
     Fragment,
     /// Too short for what it says it is.
@@ -72,58 +72,52 @@ pub(crate) struct Payload {
     fragment: bool,
 }
 
-impl<F: Locate> Packet<F> {
-    /// A packet of which only the addresses are read; `None` where it is too short or has a VLAN tag.
-    #[inline(always)]
-    pub(crate) fn of(skb: Skb) -> Option<Self> {
-        if skb.is_tagged() {
-            return None;
-        }
-        skb.pull((ETHERNET + F::HEADER + TCP_HEADER) as u32);
-        let frame = skb.frame(ETHERNET + F::HEADER)?;
-        // SAFETY: within the header.
-        let (source, destination) = unsafe {
-            let source = frame.add(ETHERNET + F::SOURCE).cast::<F::Address>();
-            (*source, *source.add(1))
-        };
-        let tuple = Tuple {
-            source,
-            destination,
-            ports: Ports(0),
-            protocol: 0,
-            kind: FlowKind::Forward as u8,
-            reserved: 0,
-        };
-        Some(Self {
-            tuple,
-            offset: 0,
-            tcp_flags: 0,
-        })
+/// Source and destination address of a packet, still in its frame; `None` where it is too short or has a VLAN tag.
+///
+/// Most packets are none of ours, and an address tells: only of the others more is read.
+#[inline(always)]
+pub(crate) fn addresses<F: Family>(skb: Skb) -> Option<*const [F::Address; 2]> {
+    if skb.is_tagged() {
+        return None;
     }
+    skb.pull((ETHERNET + F::HEADER + TCP_HEADER) as u32);
+    let frame = skb.frame(ETHERNET + F::HEADER)?;
+    // SAFETY: within the header.
+    Some(unsafe { frame.add(ETHERNET + F::SOURCE).cast() })
+}
 
-    /// Reads what is behind the network header.
+impl<F: Locate> Packet<F> {
+    /// Reads a packet whose [`addresses`] were found, or says what it is instead.
     #[inline(always)]
-    pub(crate) fn read(&mut self, skb: Skb) -> Content {
-        let Some(payload) = F::payload(skb) else {
-            return Content::Malformed;
-        };
+    pub(crate) fn read(skb: Skb) -> Result<Self, Content> {
+        let payload = F::payload(skb).ok_or(Content::Malformed)?;
         if payload.fragment {
-            return Content::Fragment;
+            return Err(Content::Fragment);
         }
         let transport = match payload.protocol {
             TCP => tcp::<F>(skb, payload.offset),
             UDP => udp::<F>(skb, payload.offset),
-            ICMPV4 | ICMPV6 => return icmp::<F>(skb, &payload),
-            _ => return Content::Other,
+            ICMPV4 | ICMPV6 => return Err(icmp::<F>(skb, &payload)),
+            _ => return Err(Content::Other),
         };
-        let Some((ports, tcp_flags)) = transport else {
-            return Content::Malformed;
-        };
-        self.tuple.ports = ports;
-        self.tuple.protocol = payload.protocol;
-        self.offset = payload.offset;
-        self.tcp_flags = tcp_flags;
-        Content::Transport
+        let (ports, tcp_flags) = transport.ok_or(Content::Malformed)?;
+        let frame = skb.frame(ETHERNET + F::HEADER).ok_or(Content::Malformed)?;
+        // SAFETY: within the header. Each is copied to where it stays: a pair of them would be copied twice.
+        unsafe {
+            let address = frame.add(ETHERNET + F::SOURCE).cast::<F::Address>();
+            Ok(Self {
+                tuple: Tuple {
+                    source: *address,
+                    destination: *address.add(1),
+                    ports,
+                    protocol: payload.protocol,
+                    kind: FlowKind::Forward as u8,
+                    reserved: 0,
+                },
+                offset: payload.offset,
+                tcp_flags,
+            })
+        }
     }
 }
 
@@ -160,8 +154,15 @@ fn icmp<F: Family>(skb: Skb, payload: &Payload) -> Content {
     } else {
         (ICMPV6, ICMPV6_ECHO_REQUEST)
     };
-    if payload.protocol != protocol || payload.offset as usize != ETHERNET + F::HEADER {
+    if payload.protocol != protocol {
         return Content::Other;
+    }
+    if payload.offset as usize != ETHERNET + F::HEADER {
+        return match skb.load::<[u8; UDP_HEADER]>(payload.offset) {
+            Some([kind, ..]) if kind == request => Content::EchoWithOptions,
+            Some(_) => Content::Other,
+            None => Content::Malformed,
+        };
     }
     match skb.frame(ETHERNET + F::HEADER + UDP_HEADER) {
         // SAFETY: within the header, which is as long as UDP's.

@@ -1,50 +1,45 @@
 //! The host's end of a pod's interface: for sockets that the socket programs do not translate.
 
 use crate::family::{Family, same};
-use crate::flow::seconds;
 use crate::forward::{forward, reply, send, take_over};
 use crate::maps::{config, filter_holds};
-use crate::parse::{Content, Locate, Packet};
-use crate::ping;
+use crate::parse::{Locate, Packet, addresses};
 use crate::skb::{NEXT, PROCEED, Skb, Verdict, drop};
-use crate::uplink::refuse;
-use lb_abi::{Config, FILTER_BACKENDS, FILTER_FRONTENDS, FlowKind, Reason};
+use crate::uplink::{meet_backend, without_ports};
+use lb_abi::{Config, FILTER_BACKENDS, FILTER_FRONTENDS, FlowKind, Reason, filter_bit};
 
 /// What a pod sends: to a frontend, or an answer to itself.
 #[inline(never)]
 pub(crate) fn ingress<F: Locate>(skb: Skb) -> Verdict {
-    let Some(mut packet) = Packet::<F>::of(skb) else {
+    let Some(addresses) = addresses::<F>(skb) else {
         return NEXT;
     };
     let Some(config) = config() else {
         return NEXT;
     };
-    let destination = packet.tuple.destination;
-    let to_itself = same(&destination, &F::hairpin_address(config));
-    if !to_itself && !filter_holds(FILTER_FRONTENDS, destination.as_ref()) {
-        if filter_holds(FILTER_BACKENDS, destination.as_ref())
-            && let Content::Transport = packet.read(skb)
-        {
-            return take_over(&packet);
-        }
-        return NEXT;
+    // SAFETY: the packet has not changed since.
+    let [_, destination] = unsafe { &*addresses };
+    let bit = filter_bit(destination.as_ref());
+    let to_itself = same(destination, &F::hairpin_address(config));
+    if !to_itself && !filter_holds(FILTER_FRONTENDS, bit) {
+        return if filter_holds(FILTER_BACKENDS, bit) {
+            meet_backend::<F>(skb)
+        } else {
+            NEXT
+        };
     }
-    match packet.read(skb) {
-        Content::Transport => translate(skb, &packet, to_itself, config),
-        Content::Echo => ping::answer::<F>(skb, config),
-        Content::Fragment => refuse::<F>(destination, Reason::Fragment),
-        Content::Malformed => refuse::<F>(destination, Reason::Malformed),
-        Content::Other => NEXT,
+    match &Packet::<F>::read(skb) {
+        Ok(packet) => translate(skb, packet, to_itself, config),
+        Err(content) => without_ports::<F>(skb, content, config),
     }
 }
 
 #[inline(always)]
 fn translate<F: Family>(skb: Skb, packet: &Packet<F>, to_itself: bool, config: &Config) -> Verdict {
-    let now = seconds();
     let (found, kind) = if to_itself {
-        (reply(skb, packet, config, now), FlowKind::Reply)
+        (reply(skb, packet, config), FlowKind::Reply)
     } else {
-        let found = forward::<F, true>(skb, packet, config, now);
+        let found = forward::<F, true>(skb, packet, config);
         (found, FlowKind::Forward)
     };
     match found {
@@ -60,17 +55,17 @@ fn translate<F: Family>(skb: Skb, packet: &Packet<F>, to_itself: bool, config: &
 /// lookup per packet.
 #[inline(never)]
 pub(crate) fn egress<F: Locate>(skb: Skb) -> Verdict {
-    let Some(mut packet) = Packet::<F>::of(skb) else {
+    if addresses::<F>(skb).is_none() {
         return NEXT;
-    };
+    }
     let Some(config) = config() else {
         return NEXT;
     };
-    let Content::Transport = packet.read(skb) else {
+    let Ok(packet) = &Packet::<F>::read(skb) else {
         return NEXT;
     };
-    match reply(skb, &packet, config, seconds()) {
-        Ok(flow) => send(skb, &packet, flow, FlowKind::Reply),
+    match reply(skb, packet, config) {
+        Ok(flow) => send(skb, packet, flow, FlowKind::Reply),
         Err(PROCEED) => NEXT,
         Err(verdict) => verdict,
     }

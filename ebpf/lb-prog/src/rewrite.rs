@@ -4,7 +4,7 @@
 //! field holds a checksum yet: a packet from a process or pod of this machine has the pseudo header's sum there until a device computes
 //! the rest.
 
-use crate::family::{Family, Flow};
+use crate::family::{Family, Flow, Tuple};
 use crate::parse::Packet;
 use crate::skb::{ETHERNET, PROCEED, Skb, Verdict, drop, exchange_ethernet_addresses};
 use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
@@ -43,17 +43,10 @@ pub(crate) fn rewrite<F: Family>(
     let Some(frame) = skb.frame(ETHERNET + F::HEADER + size_of::<u32>()) else {
         return drop(Reason::Malformed);
     };
-    let old = &packet.tuple;
-    let mut addresses = difference(0, old.source.as_ref(), flow.source.as_ref());
-    addresses = difference(
-        addresses,
-        old.destination.as_ref(),
-        flow.destination.as_ref(),
-    );
     // SAFETY: within the header and the ports behind it.
     unsafe {
         let header = frame.add(ETHERNET);
-        let mut header_sum = addresses;
+        let mut header_sum = flow.difference as u64;
         if way == Way::Hop {
             let hop_limit = header.add(if F::HEADER_CHECKSUM { 8 } else { 7 });
             if *hop_limit <= 1 {
@@ -81,13 +74,13 @@ pub(crate) fn rewrite<F: Family>(
     if !optionless && !skb.store(packet.offset, &flow.ports.0) {
         return drop(Reason::Malformed);
     }
-    correct_checksum(skb, packet, flow, addresses);
+    correct_checksum(skb, packet, flow);
     PROCEED
 }
 
 /// Corrects the checksum of TCP or UDP. Addresses and ports apart: a sum of the pseudo header alone has only the former.
 #[inline(always)]
-fn correct_checksum<F: Family>(skb: Skb, packet: &Packet<F>, flow: &Flow<F>, addresses: u64) {
+fn correct_checksum<F: Family>(skb: Skb, packet: &Packet<F>, flow: &Flow<F>) {
     let old = packet.tuple.ports.0;
     let (field, zero) = if packet.tuple.protocol == UDP {
         // No checksum stays none, and one that comes out as 0 is written as 0xffff (RFC 768).
@@ -100,28 +93,30 @@ fn correct_checksum<F: Family>(skb: Skb, packet: &Packet<F>, flow: &Flow<F>, add
     if !F::HEADER_CHECKSUM {
         flags |= BPF_F_IPV6;
     }
-    let difference_of_addresses = fold_to_word(addresses);
+    let addresses = flow.difference as u64;
     // SAFETY: the helper checks the offset.
     unsafe {
-        let failed = bpf_l4_csum_replace(skb.0, offset, 0, difference_of_addresses, flags);
+        let failed = bpf_l4_csum_replace(skb.0, offset, 0, addresses, flags);
         if !F::HEADER_CHECKSUM && failed != 0 {
             // A kernel that does not know the flag.
-            bpf_l4_csum_replace(
-                skb.0,
-                offset,
-                0,
-                difference_of_addresses,
-                flags & !BPF_F_IPV6,
-            );
+            bpf_l4_csum_replace(skb.0, offset, 0, addresses, flags & !BPF_F_IPV6);
         }
         if old != flow.ports.0 {
-            let ports = fold_to_word(difference(0, &[old], &[flow.ports.0]));
+            let ports = fold_to_word(!old as u64 + flow.ports.0 as u64);
             bpf_l4_csum_replace(skb.0, offset, 0, ports, zero);
         }
     }
 }
 
-/// Adds what a checksum must be corrected by where `old` becomes `new` (RFC 1624 equation 3). Folded later: a few words do not overflow.
+/// What a checksum over the addresses is corrected by where those of one tuple become those of another (RFC 1624 equation 3).
+#[inline(always)]
+pub(crate) fn difference_of<F: Family>(old: &Tuple<F>, new: &Tuple<F>) -> u32 {
+    let sum = difference(0, old.source.as_ref(), new.source.as_ref());
+    let sum = difference(sum, old.destination.as_ref(), new.destination.as_ref());
+    fold_to_word(sum) as u32
+}
+
+/// Adds the difference of some words. Folded later: a few do not overflow.
 #[inline(always)]
 fn difference(sum: u64, old: &[u32], new: &[u32]) -> u64 {
     let pairs = old.iter().zip(new);

@@ -1,7 +1,7 @@
 //! Sockets: a process that asks for a frontend gets a backend before a packet is made, and is told the frontend when it asks.
 
-use crate::family::{Family, V4, V6, bytes};
-use crate::maps::{NODE_ADDRESSES, SOCKETS, config, count};
+use crate::family::{Address6, Family, MAPPED, V4, V6, bytes};
+use crate::maps::{SOCKETS, config, count, node_address};
 use crate::select;
 use aya_ebpf::bindings::{BPF_ANY, bpf_sock_addr};
 use aya_ebpf::helpers::generated::{
@@ -19,9 +19,6 @@ const DENY: i32 = 0;
 /// `EHOSTUNREACH`
 const HOST_UNREACHABLE: i32 = 113;
 
-/// Third word of an IPv4 address in its IPv6-mapped form (RFC 4291 section 2.5.5.2).
-const MAPPED: u32 = 0xffffu32.to_be();
-
 /// A call of a process: what address it gives, or is given.
 #[derive(Clone, Copy)]
 pub(crate) struct Call(pub(crate) *mut bpf_sock_addr);
@@ -30,8 +27,6 @@ pub(crate) struct Call(pub(crate) *mut bpf_sock_addr);
 struct Asked<F: Family> {
     address: F::Address,
     port: u16,
-    /// The address in its 16 byte form.
-    mapped: [u32; 4],
 }
 
 impl Call {
@@ -105,7 +100,6 @@ pub(crate) fn translate4(call: Call) -> i32 {
     let asked = Asked::<V4> {
         address: [address],
         port: call.port(),
-        mapped: [0, 0, MAPPED, address],
     };
     translate(
         call,
@@ -128,14 +122,12 @@ pub(crate) fn translate6(call: Call) -> i32 {
         let asked = Asked::<V4> {
             address: [last],
             port,
-            mapped: address,
         };
         return translate(call, &asked, last.to_ne_bytes()[0] == 127, set);
     }
     let asked = Asked::<V6> {
-        address,
+        address: Address6::new(bytes(address)),
         port,
-        mapped: address,
     };
     let loopback = (first | second | third, last) == (0, 1u32.to_be());
     translate(call, &asked, loopback, set)
@@ -181,7 +173,7 @@ fn translate<F: Family>(
             reserved: [0; 6],
         },
         &SocketValue {
-            address: bytes(asked.mapped),
+            address: bytes(F::mapped(&asked.address)),
             port: asked.port.to_ne_bytes(),
             reserved: [0; 2],
             backend: chosen.id,
@@ -214,7 +206,7 @@ fn frontend<F: Family>(
     let of_node = if loopback {
         call.is_of_host(config)
     } else {
-        NODE_ADDRESSES.get_ptr(bytes(asked.mapped)).is_some()
+        node_address::<F>(&asked.address).is_some()
     };
     if !of_node {
         return None;

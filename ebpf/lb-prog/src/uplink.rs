@@ -1,55 +1,60 @@
 //! Uplinks: packets of clients come in, replies of this node's backends go out.
 
 use crate::family::Family;
-use crate::flow::seconds;
 use crate::forward::{forward, reply, send, take_over};
 use crate::maps::{config, filter_holds};
-use crate::parse::{Content, Locate, Packet};
+use crate::parse::{Content, Locate, Packet, addresses};
 use crate::ping;
 use crate::select;
 use crate::skb::{NEXT, PROCEED, Skb, Verdict, drop};
-use lb_abi::{Config, FILTER_BACKENDS, FILTER_FRONTENDS, FlowKind, Reason};
+use lb_abi::{Config, FILTER_BACKENDS, FILTER_FRONTENDS, FlowKind, Reason, filter_bit};
 
 /// What comes in: for a frontend, from a backend elsewhere, or not ours.
 #[inline(never)]
 pub(crate) fn ingress<F: Locate>(skb: Skb) -> Verdict {
-    let Some(mut packet) = Packet::<F>::of(skb) else {
+    let Some(addresses) = addresses::<F>(skb) else {
         return NEXT;
     };
-    let destination = packet.tuple.destination;
-    if !filter_holds(FILTER_FRONTENDS, destination.as_ref()) {
-        if filter_holds(FILTER_BACKENDS, destination.as_ref())
-            && let Content::Transport = packet.read(skb)
-        {
-            return take_over(&packet);
-        }
-        return NEXT;
+    // SAFETY: the packet has not changed since.
+    let [_, destination] = unsafe { &*addresses };
+    let bit = filter_bit(destination.as_ref());
+    if !filter_holds(FILTER_FRONTENDS, bit) {
+        return if filter_holds(FILTER_BACKENDS, bit) {
+            meet_backend::<F>(skb)
+        } else {
+            NEXT
+        };
     }
     let Some(config) = config() else {
         return NEXT;
     };
-    match packet.read(skb) {
-        Content::Transport => translate(skb, &packet, config),
-        Content::Echo => ping::answer::<F>(skb, config),
-        Content::Fragment => refuse::<F>(destination, Reason::Fragment),
-        Content::Malformed => refuse::<F>(destination, Reason::Malformed),
-        Content::Other => NEXT,
+    match &Packet::<F>::read(skb) {
+        Ok(packet) => translate(skb, packet, config),
+        Err(content) => without_ports::<F>(skb, content, config),
+    }
+}
+
+/// What comes for the address of a backend and of no frontend. A function of its own for the sake of the stack.
+#[inline(never)]
+pub(crate) fn meet_backend<F: Locate>(skb: Skb) -> Verdict {
+    match &Packet::<F>::read(skb) {
+        Ok(packet) => take_over(packet),
+        Err(_) => NEXT,
     }
 }
 
 /// A port that replaces clients' is that of a reply, most likely, and of no frontend.
 #[inline(always)]
 fn translate<F: Family>(skb: Skb, packet: &Packet<F>, config: &Config) -> Verdict {
-    let now = seconds();
     let port = u16::from_be(packet.tuple.ports.destination());
     let mut kind = FlowKind::Reply;
     let mut found = Err(PROCEED);
     if port >= config.snat_port_min && port <= config.snat_port_max {
-        found = reply(skb, packet, config, now);
+        found = reply(skb, packet, config);
     }
     if let Err(PROCEED) = found {
         kind = FlowKind::Forward;
-        found = forward::<F, false>(skb, packet, config, now);
+        found = forward::<F, false>(skb, packet, config);
     }
     match found {
         Ok(flow) => send(skb, packet, flow, kind),
@@ -59,9 +64,26 @@ fn translate<F: Family>(skb: Skb, packet: &Packet<F>, config: &Config) -> Verdic
     }
 }
 
-/// A packet without ports: of a virtual address it is nobody's.
+/// A packet without ports that may be for a virtual address. If it is, it is answered or ends here: nobody else on this node has it.
 #[inline(always)]
-pub(crate) fn refuse<F: Family>(destination: F::Address, reason: Reason) -> Verdict {
+pub(crate) fn without_ports<F: Family>(skb: Skb, content: &Content, config: &Config) -> Verdict {
+    match content {
+        Content::Echo => ping::answer::<F>(skb, config),
+        Content::EchoWithOptions => refuse::<F>(skb, Reason::NoService),
+        Content::Fragment => refuse::<F>(skb, Reason::Fragment),
+        Content::Malformed => refuse::<F>(skb, Reason::Malformed),
+        Content::Other => NEXT,
+    }
+}
+
+/// Drops what is for a virtual address.
+#[inline(never)]
+fn refuse<F: Family>(skb: Skb, reason: Reason) -> Verdict {
+    let Some(addresses) = addresses::<F>(skb) else {
+        return NEXT;
+    };
+    // SAFETY: the packet has not changed since.
+    let [_, destination] = unsafe { *addresses };
     if select::is_virtual::<F>(destination) {
         drop(reason)
     } else {
@@ -72,20 +94,22 @@ pub(crate) fn refuse<F: Family>(destination: F::Address, reason: Reason) -> Verd
 /// What goes out: replies of this node's backends become the frontend's.
 #[inline(never)]
 pub(crate) fn egress<F: Locate>(skb: Skb) -> Verdict {
-    let Some(mut packet) = Packet::<F>::of(skb) else {
+    let Some(addresses) = addresses::<F>(skb) else {
         return NEXT;
     };
-    if !filter_holds(FILTER_BACKENDS, packet.tuple.source.as_ref()) {
+    // SAFETY: the packet has not changed since.
+    let [source, _] = unsafe { &*addresses };
+    if !filter_holds(FILTER_BACKENDS, filter_bit(source.as_ref())) {
         return NEXT;
     }
     let Some(config) = config() else {
         return NEXT;
     };
-    let Content::Transport = packet.read(skb) else {
+    let Ok(packet) = &Packet::<F>::read(skb) else {
         return NEXT;
     };
-    match reply(skb, &packet, config, seconds()) {
-        Ok(flow) => send(skb, &packet, flow, FlowKind::Reply),
+    match reply(skb, packet, config) {
+        Ok(flow) => send(skb, packet, flow, FlowKind::Reply),
         Err(PROCEED) => NEXT,
         Err(verdict) => verdict,
     }

@@ -18,7 +18,8 @@ mod scene;
 
 use lb::Family;
 use rows::{
-    connections, datagrams, direct, foreign, headers, lifetime, pods, policy, selection, snat,
+    connections, datagrams, direct, foreign, headers, lifetime, pods, policy, routes, selection,
+    snat,
 };
 use scene::{BOTH_FAMILIES, play};
 
@@ -85,12 +86,14 @@ fn flows_outlive_changes_of_their_backends() {
 }
 
 #[test]
-fn flows_heal_and_follow_routes() {
-    let rows = [
-        (lifetime::HEALING, BOTH_FAMILIES),
-        (lifetime::HEALING_IPV4, IPV4),
-    ];
-    play("healing", &rows);
+fn flows_heal() {
+    play("healing", &[(lifetime::HEALING, BOTH_FAMILIES)]);
+}
+
+#[test]
+fn flows_follow_routes_with_an_address_of_the_node() {
+    let rows = [(routes::ROWS, BOTH_FAMILIES), (routes::ROWS_IPV4, IPV4)];
+    play("routes", &rows);
 }
 
 #[test]

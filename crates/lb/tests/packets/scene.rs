@@ -2,6 +2,7 @@
 //! expects, the two must agree on verdict, bytes, flow entries and counters.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::fixture::services::{self, BOTH};
 use crate::fixture::{Interfaces, Place, agent, routes};
 use crate::model::parse::{Sight, parse};
 use crate::model::tables::Tables;
-use crate::model::{Flow, FlowKey, Hook, Input, Model, Outcome, Tuple, Verdict};
+use crate::model::{Flow, FlowKey, Hook, Input, Model, Outcome, Route, Tuple, Verdict};
 use crate::packet::{Packet, Transport, hex};
 
 /// A claim, and its proof.
@@ -32,6 +33,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) interfaces: Interfaces,
     place: &'a Place,
     machine: Machine,
+    /// Addresses whose routes are not those of the fixture.
+    rerouted: Vec<IpAddr>,
 }
 
 impl<'a> Stage<'a> {
@@ -48,6 +51,7 @@ impl<'a> Stage<'a> {
             interfaces,
             place,
             machine: agent::machine(CAPACITY),
+            rerouted: Vec::new(),
         };
         stage.reset();
         stage
@@ -58,9 +62,43 @@ impl<'a> Stage<'a> {
         self.kernel.forget_flows();
         self.model.flows.clear();
         self.model.sockets.clear();
-        self.model.routes = routes(self.interfaces);
+        self.restore_routes();
         self.wish(&services::wish());
         self.configure(&agent::configuration());
+    }
+
+    /// All routes are those of the fixture.
+    pub(crate) fn restore_routes(&mut self) {
+        self.model.routes = routes(self.interfaces);
+        for address in std::mem::take(&mut self.rerouted) {
+            let route = self.model.route(address);
+            let route = route.expect("a route of the fixture");
+            self.place.set_route(route, self.interfaces);
+        }
+    }
+
+    /// The agent hears of another node.
+    pub(crate) fn add_other_node(&mut self, address: IpAddr) {
+        let mut wish = services::wish();
+        wish.other_nodes.insert(address);
+        self.wish(&wish);
+    }
+
+    /// The network of an address gets another gateway, on whichever interface that is, until everything is as it was.
+    pub(crate) fn reroute(&mut self, inside: IpAddr, gateway: IpAddr) {
+        self.rerouted.push(inside);
+        let route = self.model.reroute(inside, gateway);
+        self.place.set_route(&route, self.interfaces);
+    }
+
+    /// The network of an address loses its route, until everything is as it was.
+    pub(crate) fn unroute(&mut self, inside: IpAddr) {
+        self.rerouted.push(inside);
+        let Route { network, bits, .. } = *self.model.route(inside).expect("a route to lose");
+        let family = if inside.is_ipv4() { "" } else { "-6 " };
+        self.place
+            .ip(&format!("{family}route del {network}/{bits}"));
+        self.model.routes.retain(|route| route.network != network);
     }
 
     /// Another configuration, and with it another epoch.
@@ -224,7 +262,11 @@ impl Scene<'_, '_> {
 
     /// Comes in by the other uplink.
     pub(crate) fn arrives_elsewhere(&mut self, packet: &Packet) -> Sent {
-        let ifindex = self.stage.interfaces.other_uplink;
+        self.arrives_at(self.stage.interfaces.other_uplink, packet)
+    }
+
+    /// Comes in by an uplink.
+    pub(crate) fn arrives_at(&mut self, ifindex: u32, packet: &Packet) -> Sent {
         self.send(Hook::UplinkIn, ifindex, packet.bytes())
     }
 
@@ -337,14 +379,6 @@ impl Scene<'_, '_> {
                 frontend.internal = list;
             }
         });
-    }
-
-    pub(crate) fn ip(&self, command: &str) {
-        let family = match self.cast.family {
-            Family::Ipv4 => "",
-            Family::Ipv6 => "-6 ",
-        };
-        self.stage.place.ip(&format!("{family}{command}"));
     }
 }
 

@@ -29,7 +29,10 @@ impl Passage<'_> {
                 let Some(route) = self.model.route(flow.destination.0).copied() else {
                     return Some(self.drop(Reason::NoRoute));
                 };
-                if headers.protocol == UDP && route.source != flow.source.0 {
+                // An answered connection has its source for good.
+                let is_settled = headers.protocol != UDP && flow.has(flow_flags::ANSWERED);
+                let source = self.model.tables.snat_source(route.source);
+                if !is_settled && source.is_some_and(|source| source != flow.source.0) {
                     self.forget(key);
                     return None;
                 }
@@ -145,9 +148,11 @@ impl Passage<'_> {
         let route = self.model.route(address).filter(|_| !is_nobody);
         let route = *route.ok_or(Reason::NoRoute)?;
         let destination = (address, u16::from_be_bytes(backend.port));
-        let port = self.replace_port(headers, route.source, destination)?;
+        let source = self.model.tables.snat_source(route.source);
+        let source = source.ok_or(Reason::NoSnatAddress)?;
+        let port = self.replace_port(headers, source, destination)?;
         Ok(Plan {
-            source: (route.source, port),
+            source: (source, port),
             flags: flow_flags::SNAT,
             route: Some(route),
         })

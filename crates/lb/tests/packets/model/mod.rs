@@ -203,21 +203,28 @@ impl Model {
     }
 
     /// Where the routing table sends a packet: interface, neighbour, and the source it suggests.
-    fn route(&self, destination: IpAddr) -> Option<&Route> {
+    pub(crate) fn route(&self, destination: IpAddr) -> Option<&Route> {
         self.routes
             .iter()
             .filter(|route| covers(route, destination))
             .max_by_key(|route| route.bits)
     }
 
-    /// A network of the fixture gets another gateway.
-    pub(crate) fn reroute(&mut self, inside: IpAddr, gateway: IpAddr) {
+    /// A network of the fixture gets another gateway, and with it the interface and source of that.
+    pub(crate) fn reroute(&mut self, inside: IpAddr, gateway: IpAddr) -> Route {
+        let way = *self.route(gateway).expect("a route to the gateway");
         let best = self
             .routes
             .iter_mut()
             .filter(|route| covers(route, inside))
             .max_by_key(|route| route.bits);
-        best.expect("a route to change").gateway = Some(gateway);
+        let best = best.expect("a route to change");
+        best.gateway = Some(gateway);
+        best.ifindex = way.ifindex;
+        if way.source.is_ipv4() == inside.is_ipv4() {
+            best.source = way.source;
+        }
+        *best
     }
 
     fn is_expired(&self, flow: &Flow, protocol: u8, now: u32) -> bool {
@@ -265,6 +272,9 @@ impl Passage<'_> {
             }
             Sight::Fragment { destination } => self.drop_if_virtual(destination, Reason::Fragment),
             Sight::Echo(headers) => self.echo(&headers),
+            Sight::EchoWithOptions { destination } => {
+                self.drop_if_virtual(destination, Reason::NoService)
+            }
             Sight::Flow(headers) => self.incoming_flow(&headers),
         }
     }
@@ -360,7 +370,11 @@ impl Passage<'_> {
         match self.model.flows.get_mut(&twin) {
             Some(other) if twin_key(twin, other) != key => return false,
             Some(other) => {
-                other.last_seen = now;
+                if other.last_seen != now {
+                    other.last_seen = now;
+                    // Each direction looks at its own way once a second.
+                    other.epoch = self.model.tables.config.epoch.wrapping_sub(1);
+                }
                 other.flags |= answered;
                 if headers.tcp_flags & (FIN | RST) != 0 {
                     let is_over = headers.tcp_flags & RST != 0 || other.tcp_flags & FIN != 0;

@@ -19,6 +19,8 @@ pub(crate) enum Sight {
     Fragment { destination: IpAddr },
     /// An echo request.
     Echo(Headers),
+    /// An echo request behind options or extension headers.
+    EchoWithOptions { destination: IpAddr },
     /// TCP or UDP.
     Flow(Headers),
 }
@@ -118,10 +120,6 @@ fn parse_transport(
     if !is_echo_protocol && protocol != TCP && protocol != UDP {
         return Sight::Foreign;
     }
-    // Behind options nobody pings.
-    if is_echo_protocol && at != ETHERNET + if source.is_ipv4() { 20 } else { 40 } {
-        return Sight::Foreign;
-    }
     let needed = if protocol == TCP { 20 } else { 8 };
     let Some(header) = frame.get(at..at + needed) else {
         return Sight::Malformed { destination };
@@ -138,10 +136,11 @@ fn parse_transport(
     };
     if is_echo_protocol {
         let request = if source.is_ipv4() { 8 } else { 128 };
-        return if header[0] == request {
-            Sight::Echo(headers)
-        } else {
-            Sight::Foreign
+        let is_bare = at == ETHERNET + if source.is_ipv4() { 20 } else { 40 };
+        return match (header[0] == request, is_bare) {
+            (true, true) => Sight::Echo(headers),
+            (true, false) => Sight::EchoWithOptions { destination },
+            (false, _) => Sight::Foreign,
         };
     }
     headers.source.1 = port(0);

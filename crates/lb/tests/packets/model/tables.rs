@@ -1,11 +1,12 @@
 //! What the agent tells the programs, as its steps have it.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
 
 use lb::{FrontendKey, MapOp};
 use lb_abi::{
-    Backend, Config, FILTER_WORDS, Frontend, FrontendKey4, FrontendKey6, Group, Scope, filter_bit,
+    Backend, Config, FILTER_WORDS, Frontend, FrontendKey4, FrontendKey6, Group, NodeAddressKind,
+    Scope, filter_bit,
 };
 
 /// The maps' contents.
@@ -17,6 +18,8 @@ pub(crate) struct Tables {
     pub(crate) slots: BTreeMap<u32, u32>,
     pub(crate) rings: BTreeMap<u32, u16>,
     pub(crate) filters: [Vec<u64>; 2],
+    /// This node's.
+    pub(crate) node_addresses: BTreeSet<IpAddr>,
     pub(crate) config: Config,
 }
 
@@ -29,6 +32,7 @@ impl Tables {
             slots: BTreeMap::new(),
             rings: BTreeMap::new(),
             filters: [vec![0; FILTER_WORDS], vec![0; FILTER_WORDS]],
+            node_addresses: BTreeSet::new(),
             config,
         }
     }
@@ -56,7 +60,15 @@ impl Tables {
                 self.frontends.remove(key);
             }
             MapOp::RaiseEpoch => self.config.epoch = self.config.epoch.wrapping_add(1),
-            MapOp::NodeAddress { .. } | MapOp::Grace => (),
+            MapOp::NodeAddress { address, kind } => {
+                let address = Ipv6Addr::from(*address).to_canonical();
+                if *kind == Some(NodeAddressKind::Local) {
+                    self.node_addresses.insert(address);
+                } else {
+                    self.node_addresses.remove(&address);
+                }
+            }
+            MapOp::Grace => (),
         }
     }
 
@@ -95,6 +107,16 @@ impl Tables {
         self.filters[filter as usize][bit as usize / 64] >> (bit % 64) & 1 == 1
     }
 
+    /// What replaces a client's address on a way for which the host would use this source.
+    pub(crate) fn snat_source(&self, source: IpAddr) -> Option<IpAddr> {
+        let config = &self.config;
+        match source {
+            own if self.node_addresses.contains(&own) => Some(own),
+            IpAddr::V4(_) => configured(config.snat_address4.into()),
+            IpAddr::V6(_) => configured(config.snat_address6.into()),
+        }
+    }
+
     pub(crate) fn backend(&self, id: u32) -> Backend {
         self.backends.get(&id).copied().unwrap_or_default()
     }
@@ -111,6 +133,11 @@ impl Tables {
     }
 }
 
+/// An address of the configuration, where zeros are none.
+fn configured(address: IpAddr) -> Option<IpAddr> {
+    (!address.is_unspecified()).then_some(address)
+}
+
 /// An address as the machine reads its bytes.
 pub(crate) fn words(address: IpAddr) -> Vec<u32> {
     let octets = match address {
@@ -125,5 +152,5 @@ pub(crate) fn words(address: IpAddr) -> Vec<u32> {
 
 /// The address of a backend's row.
 pub(crate) fn backend_address(backend: &Backend) -> IpAddr {
-    std::net::Ipv6Addr::from(backend.address).to_canonical()
+    Ipv6Addr::from(backend.address).to_canonical()
 }

@@ -105,9 +105,24 @@ impl<'a> Generator<'a> {
                 Event::Settings(self.random.pick(&flags))
             }
             10..12 => Event::Backends(self.random.octet()),
-            12..300 => self.of_flow(flows),
+            12..14 => self.route(),
+            14..300 => self.of_flow(flows),
             300..340 => self.noise(),
             _ => self.of_anybody(),
+        }
+    }
+
+    /// Another way to a client or a backend, over any uplink.
+    fn route(&mut self) -> Event {
+        let cast = self.random.pick(&self.casts);
+        Event::Route {
+            inside: self.random.pick(&[cast.client, cast.remote_pod]),
+            gateway: self.random.pick(&[
+                cast.router,
+                cast.remote_node,
+                cast.other_router,
+                cast.foreign_router,
+            ]),
         }
     }
 

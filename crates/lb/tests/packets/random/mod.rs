@@ -6,6 +6,7 @@
 mod generate;
 mod shrink;
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -43,6 +44,11 @@ pub(crate) enum Event {
     Settings(u32),
     /// Backends of some services change.
     Backends(u8),
+    /// The network of an address gets another gateway.
+    Route {
+        inside: IpAddr,
+        gateway: IpAddr,
+    },
 }
 
 impl std::fmt::Display for Event {
@@ -136,6 +142,7 @@ fn happen(stage: &mut Stage<'_>, event: &Event, thorough: bool) -> Option<usize>
             stage.configure(&Config { flags, ..config });
         }
         Event::Backends(variant) => stage.wish(&variant_of(*variant)),
+        Event::Route { inside, gateway } => stage.reroute(*inside, *gateway),
     }
     if thorough {
         stage.compare_flows();

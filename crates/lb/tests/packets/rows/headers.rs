@@ -88,6 +88,31 @@ pub(crate) const ROWS_IPV4: &[Row] = &[
         s.leaves(&answer)
             .passes_as(&answer.clone().from(question.destination));
     }),
+    (
+        "a ping with options to a virtual address is neither answered nor forwarded",
+        |s| {
+            for options in [&[1; 4][..], &[7, 39, 4, 0], &[0x94, 4, 0, 0], &[1; 40]] {
+                let ping = Packet::ping(s.cast.client, s.cast.vip(number::LOCAL)).options(options);
+                s.arrives(&ping).is_dropped(Reason::NoService);
+                let ping = ping.from((s.cast.other_local_pod, 0));
+                s.pod_sends(&ping).is_dropped(Reason::NoService);
+                let ping = Packet::ping(s.cast.client, s.cast.node).options(options);
+                s.arrives(&ping).is_untouched();
+            }
+        },
+    ),
+    ("a ping with options that ends within its header", |s| {
+        let ping = Packet::ping(s.cast.client, s.cast.vip(number::LOCAL)).options(&[1; 8]);
+        let whole = ping.payload(b"").bytes();
+        for short in 1..=8 {
+            s.arrives_raw(whole[..whole.len() - short].to_vec())
+                .is_dropped(Reason::Malformed);
+        }
+    }),
+    ("an echo reply with options is no request", |s| {
+        let reply = Packet::icmp(s.cast.client, s.cast.vip(number::LOCAL), 0, 0).options(&[1; 4]);
+        s.arrives(&reply).is_untouched();
+    }),
     ("what is not ours passes with its options", |s| {
         s.arrives(&s.syn(LOW, s.node_end(22)).options(&[1; 8]))
             .is_untouched();
@@ -154,6 +179,18 @@ pub(crate) const ROWS_IPV6: &[Row] = &[
                 .fragment(0, false);
             s.arrives(&first)
                 .passes_as(&first.clone().to(dns_of(s.cast.local_pod)));
+        },
+    ),
+    (
+        "a ping behind extension headers to a virtual address is neither answered nor forwarded",
+        |s| {
+            for extensions in [&[Extension::Destination][..], &[Extension::HopByHop; 4]] {
+                let ping =
+                    Packet::ping(s.cast.client, s.cast.vip(number::LOCAL)).extensions(extensions);
+                s.arrives(&ping).is_dropped(Reason::NoService);
+                let ping = Packet::ping(s.cast.client, s.cast.node).extensions(extensions);
+                s.arrives(&ping).is_untouched();
+            }
         },
     ),
     ("a long extension header is seen through", |s| {

@@ -5,7 +5,6 @@ use lb_abi::{Reason, flow_flags};
 
 use super::{HIGH, LOW, dns_of, web_of};
 use crate::fixture::services::{in_state, local, number, remote};
-use crate::model::Verdict;
 use crate::packet::{ACK, FIN, Packet, RST, SYN};
 use crate::scene::{Row, Scene, steady_second, tuple};
 
@@ -29,18 +28,6 @@ fn connect_alone(s: &mut Scene<'_, '_>) -> Packet {
     syn
 }
 
-/// A connection to a pod elsewhere, answered.
-fn connect_remote(s: &mut Scene<'_, '_>) -> Packet {
-    let syn = s.syn(HIGH, s.web(number::REMOTE));
-    s.arrives(&syn);
-    s.arrives(&remote_reply(s));
-    syn
-}
-
-fn remote_reply(s: &Scene<'_, '_>) -> Packet {
-    Packet::tcp(web_of(s.cast.remote_pod), s.node_end(HIGH), SYN | ACK)
-}
-
 pub(crate) const CLOSING: &[Row] = &[
     ("a client's FIN closes both entries", |s| {
         let syn = connect(s);
@@ -59,8 +46,8 @@ pub(crate) const CLOSING: &[Row] = &[
         assert!(s.flow(s.twin(&syn)).unwrap().has(flow_flags::CLOSING));
     }),
     ("a remote backend's RST closes both entries", |s| {
-        let syn = connect_remote(s);
-        s.arrives(&remote_reply(s).flags(RST));
+        let syn = s.connect_remote();
+        s.arrives(&s.remote_reply().flags(RST));
         assert!(s.forward(&syn).has(flow_flags::CLOSING));
         assert!(s.flow(s.twin(&syn)).unwrap().has(flow_flags::CLOSING));
     }),
@@ -88,7 +75,7 @@ pub(crate) const CLOSING: &[Row] = &[
     (
         "a SYN after a FIN keeps the port that replaces the client's",
         |s| {
-            let syn = connect_remote(s);
+            let syn = s.connect_remote();
             s.arrives(&syn.clone().flags(FIN | ACK));
             s.arrives(&syn).counts(&[Reason::NewFlow]);
             assert_eq!(s.forward(&syn).source, s.node_end(HIGH));
@@ -348,11 +335,11 @@ pub(crate) const HEALING: &[Row] = &[
     (
         "a lost Reply entry of a replaced client is made anew",
         |s| {
-            let syn = connect_remote(s);
+            let syn = s.connect_remote();
             s.evict(s.twin(&syn));
             s.seconds_pass(1);
             s.arrives(&syn.clone().flags(ACK)).counts(&[Reason::Healed]);
-            s.arrives(&remote_reply(s))
+            s.arrives(&s.remote_reply())
                 .is_redirected_as(&syn.turned().flags(SYN | ACK).hop_limit(63));
         },
     ),
@@ -373,10 +360,10 @@ pub(crate) const HEALING: &[Row] = &[
     (
         "a lost Forward entry of a replaced client is made anew, with its path",
         |s| {
-            let syn = connect_remote(s);
+            let syn = s.connect_remote();
             s.evict(tuple(&syn).forward());
             s.seconds_pass(1);
-            s.arrives(&remote_reply(s)).counts(&[Reason::Healed]);
+            s.arrives(&s.remote_reply()).counts(&[Reason::Healed]);
             let data = syn.flags(ACK);
             let expected = data
                 .clone()
@@ -394,41 +381,6 @@ pub(crate) const HEALING: &[Row] = &[
         s.arrives(&syn.flags(ACK)).counts(&[]);
         assert_eq!(s.flow_count(), 1);
     }),
-    (
-        "a route that changes moves established flows with the epoch",
-        |s| {
-            let syn = connect_remote(s);
-            let pod = s.cast.remote_pod;
-            let route = |gateway| format!("route replace {} via {gateway} dev u0", network(pod));
-            s.ip(&route(s.cast.other_remote_node));
-            s.stage.model.reroute(pod, s.cast.other_remote_node);
-            s.raise_epoch();
-            s.arrives(&syn.clone().flags(ACK));
-            let moved = s.forward(&syn).next_hop;
-            s.ip(&route(s.cast.remote_node));
-            s.stage.model.reroute(pod, s.cast.remote_node);
-            assert_eq!(moved, Some(s.cast.other_remote_node));
-            s.raise_epoch();
-            s.arrives(&syn.clone().flags(ACK));
-            assert_eq!(s.forward(&syn).next_hop, Some(s.cast.remote_node));
-        },
-    ),
-    (
-        "a route that changes moves established flows within a second",
-        |s| {
-            let syn = connect_remote(s);
-            let pod = s.cast.remote_pod;
-            let route = |gateway| format!("route replace {} via {gateway} dev u0", network(pod));
-            s.ip(&route(s.cast.other_remote_node));
-            s.stage.model.reroute(pod, s.cast.other_remote_node);
-            s.seconds_pass(1);
-            s.arrives(&syn.clone().flags(ACK));
-            let moved = s.forward(&syn).next_hop;
-            s.ip(&route(s.cast.remote_node));
-            s.stage.model.reroute(pod, s.cast.remote_node);
-            assert_eq!(moved, Some(s.cast.other_remote_node));
-        },
-    ),
     ("the epoch is stored with the check", |s| {
         let syn = connect(s);
         s.raise_epoch();
@@ -437,70 +389,4 @@ pub(crate) const HEALING: &[Row] = &[
         s.arrives(&syn.clone().flags(ACK));
         assert_eq!(s.forward(&syn).epoch, epoch);
     }),
-    (
-        "a flow to a backend that has lost its route is dropped until it is back",
-        |s| {
-            let syn = connect_remote(s);
-            let key = tuple(&syn).forward();
-            let pod = s.cast.remote_pod;
-            s.ip(&format!("route del {}", network(pod)));
-            s.stage
-                .model
-                .routes
-                .retain(|route| route.network != network_address(pod));
-            s.raise_epoch();
-            let verdict = s.arrives(&syn.clone().flags(ACK)).verdict();
-            s.ip(&format!(
-                "route add {} via {} dev u0",
-                network(pod),
-                s.cast.remote_node
-            ));
-            s.stage.model.routes = crate::fixture::routes(s.stage.interfaces);
-            assert_eq!(verdict, Verdict::Drop);
-            assert!(s.flow(key).is_some());
-            assert_eq!(s.arrives(&syn.flags(ACK)).verdict(), Verdict::Redirect);
-        },
-    ),
 ];
-
-/// An IPv4 route may have an IPv6 gateway (RFC 8950).
-pub(crate) const HEALING_IPV4: &[Row] = &[(
-    "a gateway of the other family is left to the kernel, packet by packet",
-    |s| {
-        let syn = connect_remote(s);
-        let pod = s.cast.remote_pod;
-        let gateway: std::net::IpAddr = "fd00:10::102".parse().unwrap();
-        s.ip(&format!(
-            "route replace {} via inet6 {gateway} dev u0",
-            network(pod)
-        ));
-        s.stage.model.reroute(pod, gateway);
-        s.raise_epoch();
-        let verdict = s.arrives(&syn.clone().flags(ACK)).verdict();
-        let hop = s.forward(&syn).next_hop;
-        s.ip(&format!(
-            "route replace {} via {} dev u0",
-            network(pod),
-            s.cast.remote_node
-        ));
-        assert_eq!((verdict, hop), (Verdict::Redirect, None));
-    },
-)];
-
-fn network(pod: std::net::IpAddr) -> String {
-    let bits = if pod.is_ipv4() { 24 } else { 64 };
-    format!("{}/{bits}", network_address(pod))
-}
-
-fn network_address(pod: std::net::IpAddr) -> std::net::IpAddr {
-    match pod {
-        std::net::IpAddr::V4(pod) => {
-            let [a, b, c, _] = pod.octets();
-            [a, b, c, 0].into()
-        }
-        std::net::IpAddr::V6(pod) => {
-            let [a, b, c, d, ..] = pod.segments();
-            [a, b, c, d, 0, 0, 0, 0].into()
-        }
-    }
-}

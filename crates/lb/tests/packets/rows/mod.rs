@@ -8,12 +8,14 @@ pub(crate) mod headers;
 pub(crate) mod lifetime;
 pub(crate) mod pods;
 pub(crate) mod policy;
+pub(crate) mod routes;
 pub(crate) mod selection;
 pub(crate) mod snat;
 
 use std::net::IpAddr;
 
-use crate::packet::{End, Packet, SYN};
+use crate::fixture::services::number;
+use crate::packet::{ACK, End, Packet, SYN};
 use crate::scene::Scene;
 
 /// A client's port that may be kept when its address is replaced.
@@ -43,6 +45,18 @@ impl Scene<'_, '_> {
 
     fn node_end(&self, port: u16) -> End {
         (self.cast.node, port)
+    }
+
+    /// A connection to a pod elsewhere, answered.
+    fn connect_remote(&mut self) -> Packet {
+        let syn = self.syn(HIGH, self.web(number::REMOTE));
+        self.arrives(&syn);
+        self.arrives(&self.remote_reply());
+        syn
+    }
+
+    fn remote_reply(&self) -> Packet {
+        Packet::tcp(web_of(self.cast.remote_pod), self.node_end(HIGH), SYN | ACK)
     }
 }
 
