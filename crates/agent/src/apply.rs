@@ -126,7 +126,7 @@ fn family(family: IpFamily) -> Family {
 
 /// One rule for each set of attributes, so that prefixes with equal attributes leave in one UPDATE.
 fn export(announce: &BTreeMap<IpNet, Attributes>) -> ExportPolicy {
-    let mut rules: Vec<(&Attributes, BTreeSet<PrefixMatch>)> = Vec::new();
+    let mut rules: Vec<(&Attributes, Vec<PrefixMatch>)> = Vec::new();
     for (prefix, attributes) in announce {
         let length = prefix.prefix_len();
         let exact = PrefixMatch {
@@ -135,13 +135,13 @@ fn export(announce: &BTreeMap<IpNet, Attributes>) -> ExportPolicy {
             max_length: length,
         };
         match rules.iter_mut().find(|(known, _)| *known == attributes) {
-            Some((_, prefixes)) => drop(prefixes.insert(exact)),
-            None => rules.push((attributes, BTreeSet::from([exact]))),
+            Some((_, prefixes)) => prefixes.push(exact),
+            None => rules.push((attributes, vec![exact])),
         }
     }
-    let rule = |(attributes, prefixes): (&Attributes, _)| ExportRule {
+    let rule = |(attributes, prefixes): (&Attributes, Vec<_>)| ExportRule {
         source: Source::Local,
-        prefixes: Some(prefixes),
+        prefixes: Some(prefixes.into_iter().collect()),
         verdict: ExportVerdict::Accept(set(attributes)),
     };
     ExportPolicy {

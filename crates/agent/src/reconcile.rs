@@ -4,11 +4,12 @@ mod serving;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use plan::Snapshot;
-use plan::node::{NodePlan, Observed, RoutesPlan, Settings};
+use plan::node::{InstancePlan, NodePlan, Observed, RoutesPlan, Settings};
+use plan::{CopyOnWrite, Snapshot};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -28,6 +29,8 @@ pub(crate) struct Reconcile {
     pub(crate) routes: watch::Sender<Option<Arc<RoutesPlan>>>,
     pub(crate) metrics: Metrics,
     pub(crate) serving: Serving,
+    /// What the speaker was last told of.
+    pub(crate) told: Option<CopyOnWrite<BTreeMap<String, InstancePlan>>>,
 }
 
 impl Reconcile {
@@ -63,7 +66,7 @@ impl Reconcile {
         let elapsed = started.elapsed();
         self.serving.hand_out(&plan);
         if self.serving.may_speak(&observed) {
-            self.wish(apply::wish(&plan));
+            self.speak(&plan);
         }
         self.routes.send_if_modified(|current| {
             let changed = guarded && current.as_deref() != Some(&plan.routes);
@@ -81,7 +84,13 @@ impl Reconcile {
     }
 
     /// Hands the speaker its part where that says something new.
-    fn wish(&mut self, mut wish: Wish) {
+    fn speak(&mut self, plan: &NodePlan) {
+        let instances = &plan.instances;
+        if self.told.as_ref().is_some_and(|told| told.is(instances)) {
+            return;
+        }
+        self.told = Some(instances.clone());
+        let mut wish = apply::wish(plan);
         let current = self.wishes.borrow().as_ref().map(|current| current.number);
         wish.number = current.unwrap_or_default();
         if self.wishes.borrow().as_ref() != Some(&wish) {

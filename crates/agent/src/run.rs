@@ -110,6 +110,7 @@ impl Agent {
             routes: routes_sender,
             metrics,
             serving: Serving::new(seen, reports.clone(), datapath_sender),
+            told: None,
         };
         tasks.spawn(reconcile.run());
         let speaker = Speaking {

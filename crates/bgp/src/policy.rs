@@ -77,6 +77,25 @@ pub struct ExportPolicy {
     pub rules: Vec<ExportRule>,
 }
 
+/// Prefixes of which two policies may decide otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Difference {
+    /// At most those that one of these matches. None match nothing.
+    Within(BTreeSet<PrefixMatch>),
+    /// Any.
+    Anywhere,
+}
+
+impl Difference {
+    /// Whether they may decide otherwise of `prefix`.
+    pub(crate) fn concerns(&self, prefix: &IpNet) -> bool {
+        match self {
+            Self::Within(moved) => matches_any(moved, prefix),
+            Self::Anywhere => true,
+        }
+    }
+}
+
 /// Above this many prefixes a rule is searched by covering prefix, below it scanned.
 const SCAN_LIMIT: usize = 8;
 
@@ -133,6 +152,29 @@ impl ExportPolicy {
             ExportVerdict::Accept(changes) => Some((position, changes)),
             ExportVerdict::Reject => None,
         }
+    }
+
+    /// Where this policy and another may decide otherwise. Policies whose rules differ in the prefixes they name and in
+    /// nothing else decide alike of every prefix that is matched by none of the entries that only one of the two has: it
+    /// meets the same rule first. So a policy that names one prefix more need not be asked about all the others.
+    pub(crate) fn difference(&self, other: &Self) -> Difference {
+        if self.rules.len() != other.rules.len() {
+            return Difference::Anywhere;
+        }
+        let mut moved = BTreeSet::new();
+        for (one, another) in self.rules.iter().zip(&other.rules) {
+            if (one.source, &one.verdict) != (another.source, &another.verdict) {
+                return Difference::Anywhere;
+            }
+            match (&one.prefixes, &another.prefixes) {
+                (None, None) => {}
+                (Some(one), Some(another)) => {
+                    moved.extend(one.symmetric_difference(another).cloned());
+                }
+                (None, Some(_)) | (Some(_), None) => return Difference::Anywhere,
+            }
+        }
+        Difference::Within(moved)
     }
 
     /// Whether any rule could announce what was learned from a peer.
@@ -207,6 +249,50 @@ mod tests {
                 "{prefix}"
             );
         }
+    }
+
+    #[test]
+    fn policies_differ_where_the_prefixes_that_they_name_do() {
+        let policy = |sets: &[&[&str]]| {
+            let rules = sets.iter().map(|set| {
+                let set = set.iter().map(|prefix| matching(prefix, 8, 32));
+                accepting(Source::Local, Some(set.collect()))
+            });
+            ExportPolicy {
+                rules: rules.collect(),
+            }
+        };
+        let within = |moved: &[&str]| {
+            let moved = moved.iter().map(|prefix| matching(prefix, 8, 32));
+            Difference::Within(moved.collect())
+        };
+        let [a, b, c] = ["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"];
+        let mut rejecting = policy(&[&[a], &[b]]);
+        rejecting.rules[0].verdict = ExportVerdict::Reject;
+        let mut learned = policy(&[&[a], &[b]]);
+        learned.rules[1].source = Source::Learned;
+        let mut all = policy(&[&[a], &[b]]);
+        all.rules[1].prefixes = None;
+        let rows = [
+            (policy(&[&[a], &[b]]), within(&[])),
+            (policy(&[&[a, c], &[b]]), within(&[c])),
+            (policy(&[&[], &[b, c]]), within(&[a, c])),
+            (policy(&[&[b], &[a]]), within(&[a, b])),
+            (policy(&[&[a]]), Difference::Anywhere),
+            (policy(&[]), Difference::Anywhere),
+            (rejecting, Difference::Anywhere),
+            (learned, Difference::Anywhere),
+            (all, Difference::Anywhere),
+        ];
+        let before = policy(&[&[a], &[b]]);
+        for (after, expected) in rows {
+            assert_eq!(before.difference(&after), expected, "{after:?}");
+            assert_eq!(after.difference(&before), expected, "{after:?}");
+        }
+        let moved = within(&[c]);
+        assert!(moved.concerns(&"10.3.7.0/24".parse().unwrap()));
+        assert!(!moved.concerns(&"10.1.7.0/24".parse().unwrap()));
+        assert!(Difference::Anywhere.concerns(&"fd00::/64".parse().unwrap()));
     }
 
     /// RFC 8212 section 2: without a policy nothing is announced.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::{
     BGPRouteImport, CiliumBGPAdvertisement, CiliumBGPClusterConfig, CiliumBGPNodeConfig,
@@ -14,13 +13,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
+use crate::burst::Burst;
 use crate::interest::{Interest, Kind, NodeConfigInterest, NodeInterest, ServiceInterest};
 use crate::watch::{Objects, Source, Told, watch};
 use crate::wire::{self, Wire};
-
-/// Least time between two snapshots. A change after a longer quiet is published at once; changes that follow each other
-/// faster are published together, so that planning 1,000 changes takes 50 plans a second and not 1,000.
-pub const BURST: Duration = Duration::from_millis(20);
 
 /// Changes that may wait for the owner. A watch that is faster waits; none is lost.
 const CHANGES: usize = 256;
@@ -266,21 +262,24 @@ impl Owner {
         freshness: watch::Sender<Freshness>,
     ) {
         let mut pending = false;
-        let mut not_before = Instant::now();
+        let mut burst = Burst::default();
         loop {
+            let not_before = burst.not_before();
             tokio::select! {
                 change = told.recv() => match change {
                     Some(change) => pending |= self.take(change),
                     None => return,
                 },
-                () = sleep_until(not_before), if pending && self.freshness.unlisted.is_empty() => {}
+                () = until(not_before), if pending && self.freshness.unlisted.is_empty() => {}
             }
             while let Ok(change) = told.try_recv() {
                 pending |= self.take(change);
             }
-            if pending && self.freshness.unlisted.is_empty() && not_before <= Instant::now() {
+            let now = Instant::now().into_std();
+            let is_due = not_before.is_none_or(|at| at <= now);
+            if pending && self.freshness.unlisted.is_empty() && is_due {
                 pending = false;
-                not_before = Instant::now() + BURST;
+                burst.publish(now);
                 snapshots.send_replace(Some(Arc::new(self.shown())));
             }
             freshness.send_if_modified(|published| {
@@ -371,6 +370,12 @@ impl Owner {
                 .note(Kind::RouteImport, told)
                 .is_some_and(|told| told.into(&mut snapshot.route_imports)),
         }
+    }
+}
+
+async fn until(not_before: Option<std::time::Instant>) {
+    if let Some(not_before) = not_before {
+        sleep_until(not_before.into()).await;
     }
 }
 

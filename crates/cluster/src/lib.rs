@@ -9,7 +9,7 @@
 //!
 //! * No [`Snapshot`](plan::Snapshot) is published before every followed kind has been listed once; from then on there
 //!   always is one, also while the API server is away.
-//! * The first change after a quiet time is published at once, a burst at most every [`follow::BURST`].
+//! * The first [`AT_ONCE`] changes after a quiet time are published at once, each by itself; a burst at most every [`PACE`].
 //! * A kind is replaced as a whole after a new list: there is no moment at which half of it is missing.
 //! * A kind whose CRD does not exist is empty (CiliumNodes: `None`) and is looked for again. Services are empty as well
 //!   while the kind of the pools, followed beside them, does not exist.
@@ -18,6 +18,7 @@
 //!
 //! This crate decides nothing and writes nothing.
 
+mod burst;
 pub mod config_dir;
 mod connect;
 mod error;
@@ -26,6 +27,7 @@ mod interest;
 mod watch;
 mod wire;
 
+pub use burst::{AT_ONCE, PACE};
 pub use connect::{ConnectOptions, connect};
 pub use error::{Error, causes};
 pub use follow::{Following, Freshness, follow};

@@ -145,11 +145,12 @@ fn same_for_addresses(a: &Snapshot, b: &Snapshot) -> bool {
     same(&a.pools, &b.pools) && same::<NamespacedName, _>(&a.services, &b.services)
 }
 
-/// Whether the objects are the very same, which their addresses in memory tell without a look at them.
-fn same<K: PartialEq, T>(a: &BTreeMap<K, Arc<T>>, b: &BTreeMap<K, Arc<T>>) -> bool {
+/// Whether the objects are the same. Of most that is told by their addresses in memory, without a look at them; what the watch
+/// shows of our own write says the same as the API server's answer did, from another place.
+fn same<K: PartialEq, T: PartialEq>(a: &BTreeMap<K, Arc<T>>, b: &BTreeMap<K, Arc<T>>) -> bool {
     let mut pairs = a.iter().zip(b);
     a.len() == b.len()
-        && pairs.all(|((a_name, a), (b_name, b))| Arc::ptr_eq(a, b) && a_name == b_name)
+        && pairs.all(|((a_name, a), (b_name, b))| (Arc::ptr_eq(a, b) || a == b) && a_name == b_name)
 }
 
 #[cfg(test)]
@@ -203,13 +204,20 @@ mod tests {
         let with_service = snapshot.clone();
         snapshot
             .services
-            .insert(service, Arc::new(ServiceFacts::default()));
+            .insert(service.clone(), Arc::new(ServiceFacts::default()));
+        let said_again = snapshot.clone();
+        let newer = ServiceFacts {
+            resource_version: "2".to_owned(),
+            ..ServiceFacts::default()
+        };
+        snapshot.services.insert(service, Arc::new(newer));
         let with_another = snapshot.clone();
         snapshot.cilium_nodes = Some(BTreeMap::new());
         let rows = [
             ("at first", first.clone(), ["1", "1"]),
             ("nothing", first, ["1", "1"]),
             ("a Service", with_service, ["1", "2"]),
+            ("the same, from another place", said_again, ["1", "2"]),
             ("a newer state of it", with_another, ["1", "3"]),
             ("a kind of nodes", snapshot, ["2", "3"]),
         ];

@@ -8,6 +8,20 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CopyOnWrite<T>(Arc<T>);
 
+impl<T> CopyOnWrite<T> {
+    /// Whether the two are one, which tells without a look at them that they are equal.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> From<T> for CopyOnWrite<T> {
+    fn from(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
 impl<T> Deref for CopyOnWrite<T> {
     type Target = T;
 
@@ -52,10 +66,11 @@ mod tests {
 
     #[test]
     fn a_clone_shares_until_one_of_the_two_is_changed() {
-        let one = CopyOnWrite::from([(1, 'a')]);
+        let one: CopyOnWrite<BTreeMap<_, _>> = [(1, 'a')].into();
         let mut other = one.clone();
-        assert!(std::ptr::eq(&*one, &*other));
+        assert!(one.is(&other));
         other.insert(2, 'b');
+        assert!(!one.is(&other));
         assert_eq!((one.len(), other.len()), (1, 2));
     }
 }

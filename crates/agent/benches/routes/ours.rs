@@ -62,7 +62,7 @@ fn plan() -> NodePlan {
         metric: 30,
     };
     NodePlan {
-        instances: BTreeMap::from([("instance".to_owned(), instance)]),
+        instances: [("instance".to_owned(), instance)].into(),
         routes: RoutesPlan {
             imports: BTreeMap::from([(target, vec![import])]),
             ..RoutesPlan::default()

@@ -1,12 +1,12 @@
 //! The joint down to the load balancer: what a node's Services are, in its words.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plan::NamespacedName;
 use plan::node::DatapathPlan;
 use plan::node::datapath::{
-    Algorithm, Backend, BackendState, DatapathService, Frontend, FrontendAddress, Transport,
+    Algorithm, Backend, BackendState, DatapathService, DatapathServices, Frontend, FrontendAddress,
+    Transport,
 };
 use plan::snapshot::IpFamily;
 
@@ -58,7 +58,7 @@ impl Translator {
 
     fn take(
         &mut self,
-        services: &BTreeMap<Arc<NamespacedName>, Arc<DatapathService>>,
+        services: &DatapathServices,
     ) -> Vec<(Arc<NamespacedName>, Arc<DatapathService>)> {
         let mut changed = Vec::new();
         let mut old = std::mem::take(&mut self.known).into_iter().peekable();

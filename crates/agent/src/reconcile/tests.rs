@@ -57,6 +57,7 @@ impl Stage {
             wishes: wish_sender,
             metrics: Metrics::new(report_receiver.clone(), imports, seen_receiver.clone()),
             serving: Serving::new(seen_receiver, report_receiver, datapath_sender),
+            told: None,
         };
         tokio::spawn(reconcile.run());
         Self {

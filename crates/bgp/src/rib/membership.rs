@@ -247,18 +247,25 @@ impl Rib {
             return;
         };
         let successor = Group::new(audience);
+        let (before, after) = (&group.audience.policy, &successor.audience.policy);
+        let difference = before.difference(after);
         let mut noted = Vec::new();
         for family in 0..FAMILIES {
             for id in 0..self.tables.id_bound(family) {
                 let told = group.adj_out[family].get(id);
-                if told != AttributeId::NONE && told != OUTDATED {
+                let is_told = told != AttributeId::NONE && told != OUTDATED;
+                if !is_told && self.tables.best(family, id).is_none() {
+                    continue;
+                }
+                if told != OUTDATED && !difference.concerns(&self.tables.net(family, id)) {
+                    continue;
+                }
+                if is_told {
                     if self.rules_agree(&group, &successor, family, id, told) {
                         continue;
                     }
                     group.adj_out[family].replace(id, OUTDATED);
                     self.release_told(told);
-                } else if self.tables.best(family, id).is_none() {
-                    continue;
                 }
                 noted.push((family, id));
             }

@@ -62,7 +62,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (peer.clone(), 0..2usize, any::<bool>())
             .prop_map(|(peer, family, enhanced)| Operation::Refresh(peer, family, enhanced)),
         2 => some_prefixes().prop_map(Operation::Originate),
-        2 => (peer.clone(), 0..5usize).prop_map(|(peer, policy)| Operation::SetPolicy(peer, policy)),
+        2 => (peer.clone(), 0..6usize).prop_map(|(peer, policy)| Operation::SetPolicy(peer, policy)),
         1 => any::<bool>().prop_map(Operation::Feed),
         3 => (1..4usize).prop_map(Operation::Poll),
         6 => (peer, 1..4usize).prop_map(|(peer, chunks)| Operation::Pull(peer, chunks)),

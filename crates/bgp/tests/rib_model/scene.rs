@@ -107,6 +107,11 @@ pub(crate) fn policy(number: usize) -> Arc<ExportPolicy> {
             accept(Source::Local, None, plain()),
             accept(Source::Learned, Some("10.1.0.0/16"), tagged),
         ],
+        // As the one before, of another prefix: what such a change leaves alone is not looked at.
+        4 => vec![
+            accept(Source::Local, None, plain()),
+            accept(Source::Learned, Some("10.1.2.0/24"), tagged),
+        ],
         _ => vec![
             ExportRule {
                 verdict: ExportVerdict::Reject,

@@ -7,6 +7,7 @@ use plan::snapshot::Ingress;
 use tokio::time::timeout;
 
 use super::*;
+use crate::burst::{AT_ONCE, PACE};
 
 /// An owner that follows these kinds, and what its readers see.
 struct Scene {
@@ -108,7 +109,7 @@ async fn an_empty_cluster_is_a_snapshot_too() {
 }
 
 #[tokio::test]
-async fn a_burst_is_published_at_most_every_twenty_milliseconds_and_ends_complete() {
+async fn a_burst_is_published_at_its_pace_and_ends_complete() {
     let mut scene = scene(&[Kind::Node]);
     scene.tell(Change::Node(Told::All(BTreeMap::new()))).await;
     scene.next().await.expect("listed");
@@ -133,8 +134,24 @@ async fn a_burst_is_published_at_most_every_twenty_milliseconds_and_ends_complet
         published += 1;
     }
     burst.await.expect("all is sent");
-    let most = begin.elapsed().as_millis() / BURST.as_millis() + 2;
+    let most = u128::from(AT_ONCE) + begin.elapsed().as_millis() / PACE.as_millis() + 1;
     assert!(published <= most, "{published} snapshots, at most {most}");
+}
+
+/// A new Service comes in three changes, and none of them waits for the one before.
+#[tokio::test(start_paused = true)]
+async fn a_few_changes_are_published_as_they_come() {
+    let mut scene = scene(&[Kind::Node]);
+    scene.tell(Change::Node(Told::All(BTreeMap::new()))).await;
+    scene.next().await.expect("listed");
+    for number in 1..=3 {
+        let began = Instant::now();
+        let (name, facts) = node(number);
+        scene.tell(Change::Node(Told::Set(name, facts))).await;
+        let snapshot = scene.next().await.expect("it is published");
+        assert_eq!(snapshot.nodes.len(), number);
+        assert_eq!(began.elapsed(), Duration::ZERO, "change {number}");
+    }
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ pub(super) fn plan(
                 continue;
             }
         };
-        for (name, advertisement) in &context.snapshot.advertisements {
+        for (name, advertisement) in context.advertisements {
             let empty = BTreeMap::new();
             if !selector.matches(advertisement.metadata.labels.as_ref().unwrap_or(&empty)) {
                 continue;
@@ -83,20 +83,20 @@ pub(super) fn plan(
 /// The prefixes of this node that an entry names.
 fn prefixes<'a>(
     context: &Context<'a>,
-    advertisement: &'a String,
+    advertisement: &str,
     index: usize,
     kind: AdvertisementType,
 ) -> Result<&'a [IpNet], Reason> {
     match kind {
         AdvertisementType::PodCidr => {
-            let node = context.node();
+            let node = context.node;
             Ok(node.map_or(&[], |node| node.pod_cidrs.as_slice()))
         }
-        AdvertisementType::Service => match context.services.get(&(advertisement, index)) {
+        AdvertisementType::Service => match context.services.of(advertisement, index) {
             None => Ok(&[]),
             Some(Ok(prefixes)) => Ok(prefixes),
             Some(Err(problem)) => Err(Reason::AdvertisementSelectorInvalid {
-                advertisement: advertisement.clone(),
+                advertisement: advertisement.to_owned(),
                 problem: problem.to_string(),
             }),
         },

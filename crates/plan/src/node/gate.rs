@@ -1,9 +1,11 @@
 //! "Announced only when programmed".
 
+use std::collections::btree_map;
+use std::iter::Peekable;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::datapath::DatapathPlan;
+use super::datapath::{DatapathPlan, DatapathService};
 use super::observed::{DatapathState, ObservedDatapath};
 use crate::snapshot::{NamespacedName, ServiceFacts};
 use crate::withheld::{Addresses, Reason, Withheld};
@@ -34,20 +36,26 @@ impl<'a> Gate<'a> {
         }
     }
 
+    /// To be asked for Services in order of their names.
+    pub(super) fn walk(&self) -> Walk<'a> {
+        let rule = self.rule.as_ref();
+        let services = rule.map(|rule| rule.plan.services.iter().peekable());
+        Walk(services)
+    }
+
+    /// Whether the address of a Service passes, of which this is `planned`, see [`Gate::walk`].
     pub(super) fn admits(
         &mut self,
         name: &'a NamespacedName,
         service: &ServiceFacts,
+        planned: Option<&DatapathService>,
         address: IpAddr,
     ) -> bool {
-        let Some(Rule { plan, observed }) = &self.rule else {
+        let Some(Rule { observed, .. }) = &self.rule else {
             return true;
         };
         let address = address.to_canonical();
-        let is_served = plan
-            .services
-            .get(name)
-            .is_some_and(|planned| planned.has(address));
+        let is_served = planned.is_some_and(|planned| planned.has(address));
         let reason = match (is_served, &observed.state) {
             (false, _) if service.has_source_ranges => Reason::SourceRanges,
             (false, _) => return false,
@@ -62,5 +70,23 @@ impl<'a> Gate<'a> {
 
     pub(super) fn into_withheld(self) -> Vec<Withheld> {
         self.waiting.into_withheld()
+    }
+}
+
+/// A walk through what the load balancer of the node is to do, where each step is short.
+pub(super) struct Walk<'a>(
+    Option<Peekable<btree_map::Iter<'a, Arc<NamespacedName>, Arc<DatapathService>>>>,
+);
+
+impl<'a> Walk<'a> {
+    /// What it is to do for the next Service that is asked for.
+    pub(super) fn to(&mut self, name: &NamespacedName) -> Option<&'a DatapathService> {
+        let services = self.0.as_mut()?;
+        while services
+            .next_if(|(planned, _)| ***planned < *name)
+            .is_some()
+        {}
+        let found = services.next_if(|(planned, _)| ***planned == *name);
+        found.map(|(_, planned)| planned.as_ref())
     }
 }

@@ -15,11 +15,13 @@ use api::route_import::{
 };
 use ipnet::IpNet;
 
+pub(super) use guards::Guarded;
 use guards::lies_in;
 
 use super::instance;
 use super::observed::Observed;
 use super::{InstancePlan, IpFamily, Settings};
+use crate::copy_on_write::CopyOnWrite;
 use crate::rejected::{ImportProblem, Reason, Rejected, RuleProblem};
 use crate::snapshot::Snapshot;
 
@@ -85,9 +87,9 @@ pub struct Guards {
     /// Prefixes the node is connected to.
     pub connected: BTreeSet<IpNet>,
     /// Addresses of this cluster's Services, as host prefixes: any of them may be announced.
-    pub service_addresses: BTreeSet<IpNet>,
+    pub service_addresses: CopyOnWrite<BTreeSet<IpNet>>,
     /// What this node announces itself, in any instance to any peer.
-    pub announced: BTreeSet<IpNet>,
+    pub announced: CopyOnWrite<BTreeSet<IpNet>>,
 }
 
 /// Why a learned route is not installed.
@@ -175,7 +177,8 @@ pub(super) fn plan(
     snapshot: &Snapshot,
     settings: &Settings,
     observed: &Observed,
-    instances: &BTreeMap<String, InstancePlan>,
+    instances: &CopyOnWrite<BTreeMap<String, InstancePlan>>,
+    guarded: &mut Guarded,
 ) -> (RoutesPlan, Vec<Rejected>) {
     let mut plan = RoutesPlan::default();
     let mut rejected = Vec::new();
@@ -196,9 +199,8 @@ pub(super) fn plan(
         }
     }
     if !plan.imports.is_empty() {
-        let announced = instances.values().flat_map(|instance| &instance.originate);
-        let announced = announced.copied().collect();
-        plan.guards = Arc::new(guards::guards(snapshot, settings, observed, announced));
+        let guards = guards::guards(snapshot, settings, observed, instances, guarded);
+        plan.guards = Arc::new(guards);
     }
     (plan, rejected)
 }

@@ -2,28 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use api::node_config::Instance;
+use api::{CiliumBGPAdvertisement, CiliumBGPPeerConfig};
 
 use super::services::ServicePrefixes;
-use super::{InstancePlan, Observed, RouterIdMode, Settings, peer};
+use super::{InstancePlan, RouterIdMode, Settings, peer};
 use crate::rejected::{Reason, Rejected};
 use crate::snapshot::{NodeFacts, Snapshot};
 
-/// Everything a part of a plan may look at.
-#[derive(Clone, Copy)]
+/// Everything that instances may look at. Instances of an equal context are equal, by which [`super::Memory`] knows them.
+#[derive(Clone, Copy, PartialEq)]
 pub(super) struct Context<'a> {
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) settings: &'a Settings,
-    pub(super) observed: &'a Observed,
-    pub(super) services: &'a ServicePrefixes<'a>,
-}
-
-impl<'a> Context<'a> {
     /// See [`node`].
-    pub(super) fn node(&self) -> Option<&'a NodeFacts> {
-        node(self.snapshot, self.settings)
-    }
+    pub(super) node: Option<&'a NodeFacts>,
+    pub(super) router_id: RouterIdMode,
+    pub(super) peer_configs: &'a BTreeMap<String, Arc<CiliumBGPPeerConfig>>,
+    pub(super) advertisements: &'a BTreeMap<String, Arc<CiliumBGPAdvertisement>>,
+    /// Usable addresses of the node's devices, by device name.
+    pub(super) interfaces: &'a BTreeMap<String, Vec<IpAddr>>,
+    pub(super) services: &'a ServicePrefixes,
 }
 
 /// This node as Cilium sees it where Cilium's CRD exists and knows the node, else as Kubernetes does.
@@ -102,11 +101,11 @@ fn router_id(context: &Context<'_>, configured: Option<&str>) -> Result<Ipv4Addr
             .filter(|id| !id.is_unspecified());
         return parsed.ok_or_else(|| Reason::RouterIdInvalid(text.to_owned()));
     }
-    match context.settings.router_id {
+    match context.router_id {
         RouterIdMode::IpPool => Err(Reason::RouterIdMissing),
         RouterIdMode::Default => {
             let addresses = context
-                .node()
+                .node
                 .map(|node| node.internal_addresses.as_slice())
                 .unwrap_or_default();
             let ipv4 = addresses.iter().find_map(|address| match address {

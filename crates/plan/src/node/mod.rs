@@ -6,6 +6,7 @@ pub mod datapath;
 mod gate;
 pub mod import;
 mod instance;
+mod memory;
 pub mod observed;
 pub mod opening;
 mod peer;
@@ -21,17 +22,20 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use announced::Announced;
-pub use datapath::{DatapathPlan, DatapathSettings, Memory};
+pub use datapath::{DatapathPlan, DatapathSettings};
 pub use import::{Guards, ImportPlan, PrefixRule, Refusal, RoutesPlan, Target};
+pub use memory::Memory;
 pub use observed::{
     Observed, ObservedDatapath, ObservedPeer, ObservedRoutes, PeeringState, RefusedRoutes,
     RoutesProblem, WithheldRoutes,
 };
 
+use crate::copy_on_write::CopyOnWrite;
 use crate::rejected::Rejected;
 use crate::snapshot::Snapshot;
 use crate::withheld::Withheld;
 use gate::Gate;
+use memory::Instances;
 use slices::Slices;
 
 /// What does not come from Kubernetes objects.
@@ -71,8 +75,9 @@ pub enum RouterIdMode {
 /// All that this node must do, complete, and why not the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodePlan {
-    /// BGP instances by name.
-    pub instances: BTreeMap<String, InstancePlan>,
+    /// BGP instances by name. Where nothing about them has changed they are the very same as in the plan before
+    /// ([`CopyOnWrite::is`]).
+    pub instances: CopyOnWrite<BTreeMap<String, InstancePlan>>,
     /// Learned routes that go into the kernel.
     pub routes: RoutesPlan,
     /// What cannot be carried out, in order of instance and peer, then of BGPRouteImport.
@@ -186,10 +191,10 @@ pub fn replan(
     memory: &mut Memory,
 ) -> NodePlan {
     let slices = Slices::of(snapshot);
-    let datapath = settings
-        .datapath
-        .as_ref()
-        .map(|datapath| datapath::plan(snapshot, settings, datapath, observed, &slices, memory));
+    let datapath = settings.datapath.as_ref().map(|of_datapath| {
+        let memory = &mut memory.datapath;
+        datapath::plan(snapshot, settings, of_datapath, observed, &slices, memory)
+    });
     let mut plan = NodePlan::default();
     if let Some(config) = snapshot.node_configs.get(&settings.node) {
         plan.generation = config.metadata.generation;
@@ -197,22 +202,26 @@ pub fn replan(
         let services = services::prefixes(snapshot, settings, &slices, &mut gate);
         plan.withheld = gate.into_withheld();
         let context = instance::Context {
-            snapshot,
-            settings,
-            observed,
+            node: instance::node(snapshot, settings),
+            router_id: settings.router_id,
+            peer_configs: &snapshot.peer_configs,
+            advertisements: &snapshot.advertisements,
+            interfaces: &observed.interfaces,
             services: &services,
         };
-        instances(&mut plan, &context, &config.spec.bgp_instances);
-        let (routes, rejected) = import::plan(snapshot, settings, observed, &plan.instances);
+        let wanted = &config.spec.bgp_instances;
+        (plan.instances, plan.rejected) =
+            memory.instances(&context, wanted, || instances(&context, wanted));
+        let guarded = &mut memory.guarded;
+        let (routes, rejected) =
+            import::plan(snapshot, settings, observed, &plan.instances, guarded);
         plan.routes = routes;
         plan.rejected.extend(rejected);
     }
     if let Some(mut datapath) = datapath {
         if let Some(observed_datapath) = &observed.datapath {
-            let originate = plan.instances.values();
-            let originate = originate.flat_map(|instance| &instance.originate).collect();
-            let programmed = &observed_datapath.programmed;
-            datapath.hold = datapath::hold(&datapath, programmed, &observed.announced, &originate);
+            let leaving = leaving(&observed.announced, &plan.instances);
+            datapath.hold = datapath::hold(&datapath, &observed_datapath.programmed, leaving);
             plan.withheld
                 .extend(observed_datapath.withheld.iter().cloned());
         }
@@ -221,20 +230,32 @@ pub fn replan(
     plan
 }
 
-fn instances(
-    plan: &mut NodePlan,
-    context: &instance::Context<'_>,
-    wanted: &[api::node_config::Instance],
-) {
+/// What is announced and is not to be any more.
+fn leaving<'a>(
+    announced: &'a BTreeSet<IpNet>,
+    instances: &'a BTreeMap<String, InstancePlan>,
+) -> impl Iterator<Item = &'a IpNet> {
+    static NOTHING: BTreeSet<IpNet> = BTreeSet::new();
+    let mut originate = instances.values().map(|instance| &instance.originate);
+    let first = originate.next().unwrap_or(&NOTHING);
+    let others: Vec<_> = originate.collect();
+    // Both in order: most nodes have one instance, and no prefix is looked for.
+    let left = announced.difference(first);
+    left.filter(move |prefix| !others.iter().any(|others| others.contains(prefix)))
+}
+
+fn instances(context: &instance::Context<'_>, wanted: &[api::node_config::Instance]) -> Instances {
+    let mut planned = BTreeMap::new();
+    let mut all_rejected = Vec::new();
     let mut ports = BTreeSet::new();
     for wanted in wanted {
         match instance::plan(context, wanted, &mut ports) {
             Ok((instance, rejected)) => {
-                plan.instances.insert(wanted.name.clone(), instance);
-                plan.rejected.extend(rejected);
+                planned.insert(wanted.name.clone(), instance);
+                all_rejected.extend(rejected);
             }
             Err(reason) => {
-                plan.rejected.push(Rejected {
+                all_rejected.push(Rejected {
                     instance: Some(wanted.name.clone()),
                     peer: None,
                     reason,
@@ -242,4 +263,5 @@ fn instances(
             }
         }
     }
+    (planned.into(), all_rejected)
 }

@@ -82,7 +82,7 @@ fn peer_config<'a>(
     if name.is_empty() {
         return Ok(None);
     }
-    let found = context.snapshot.peer_configs.get(name).map(AsRef::as_ref);
+    let found = context.peer_configs.get(name).map(AsRef::as_ref);
     found
         .map(Some)
         .ok_or_else(|| Reason::PeerConfigMissing(name.to_owned()))
@@ -109,7 +109,6 @@ fn local_address(
         return Ok(None);
     };
     let addresses = context
-        .observed
         .interfaces
         .get(interface)
         .map(Vec::as_slice)

@@ -17,8 +17,17 @@ const BGP_CLASS: &str = "io.cilium/bgp-control-plane";
 
 /// For each entry of type Service, by name of the advertisement and place in it: the prefixes, in order and each once,
 /// or why its selector cannot be evaluated.
-pub(super) type ServicePrefixes<'a> =
-    BTreeMap<(&'a String, usize), Result<Vec<IpNet>, InvalidSelector>>;
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct ServicePrefixes(BTreeMap<String, BTreeMap<usize, OfEntry>>);
+
+type OfEntry = Result<Vec<IpNet>, InvalidSelector>;
+
+impl ServicePrefixes {
+    /// Those of one entry; nothing where it is not of type Service.
+    pub(super) fn of(&self, advertisement: &str, index: usize) -> Option<&OfEntry> {
+        self.0.get(advertisement)?.get(&index)
+    }
+}
 
 /// Where the ready endpoints of a Service are.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,13 +54,14 @@ pub(super) fn prefixes<'a>(
     settings: &Settings,
     slices: &Slices<'_>,
     gate: &mut Gate<'a>,
-) -> ServicePrefixes<'a> {
-    let mut prefixes = BTreeMap::new();
+) -> ServicePrefixes {
+    let mut prefixes = ServicePrefixes::default();
     for (name, advertisement) in &snapshot.advertisements {
         for (index, entry) in advertisement.spec.advertisements.iter().enumerate() {
             if entry.advertisement_type == AdvertisementType::Service {
                 let of_entry = of_entry(entry, snapshot, settings, slices, gate);
-                prefixes.insert((name, index), of_entry);
+                let entries = prefixes.0.entry(name.clone()).or_default();
+                entries.insert(index, of_entry);
             }
         }
     }
@@ -64,14 +74,16 @@ fn of_entry<'a>(
     settings: &Settings,
     slices: &Slices<'_>,
     gate: &mut Gate<'a>,
-) -> Result<Vec<IpNet>, InvalidSelector> {
+) -> OfEntry {
     // No selector selects nothing; the schema makes the options come with the type.
     let (Some(selector), Some(options)) = (&entry.selector, &entry.service) else {
         return Ok(Vec::new());
     };
     let selector = selector.parse()?;
     let mut prefixes = Vec::new();
+    let mut walk = gate.walk();
     for (name, service) in selected(&selector, snapshot) {
+        let planned = walk.to(name);
         let mut known = None;
         let mut endpoints =
             || *known.get_or_insert_with(|| Endpoints::of(slices.of_service(name), &settings.node));
@@ -84,7 +96,8 @@ fn of_entry<'a>(
             };
             if is_announced {
                 let addresses = addresses.into_iter();
-                let ready = addresses.filter(|address| gate.admits(name, service, *address));
+                let ready =
+                    addresses.filter(|address| gate.admits(name, service, planned, *address));
                 prefixes.extend(ready.map(|address| prefix(address, policy, options)));
             }
         }

@@ -1,5 +1,6 @@
 //! The EndpointSlices of each Service.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use crate::snapshot::{EndpointSliceFacts, NamespacedName, Snapshot};
@@ -11,12 +12,26 @@ pub(super) struct Slice<'a> {
     pub(super) facts: &'a Arc<EndpointSliceFacts>,
 }
 
-/// All slices that serve a Service, in order of Services and of slices' names.
+/// All slices that serve a Service, in order of Services and of slices' names; put in order when somebody first asks.
 #[derive(Debug)]
-pub(super) struct Slices<'a>(Vec<Slice<'a>>);
+pub(super) struct Slices<'a> {
+    snapshot: &'a Snapshot,
+    in_order: OnceCell<Vec<Slice<'a>>>,
+}
 
 impl<'a> Slices<'a> {
     pub(super) fn of(snapshot: &'a Snapshot) -> Self {
+        Self {
+            snapshot,
+            in_order: OnceCell::new(),
+        }
+    }
+
+    fn in_order(&self) -> &[Slice<'a>] {
+        self.in_order.get_or_init(|| Self::order(self.snapshot))
+    }
+
+    fn order(snapshot: &'a Snapshot) -> Vec<Slice<'a>> {
         let slices = snapshot.endpoint_slices.iter();
         let mut slices: Vec<_> = slices
             .filter_map(|(name, facts)| {
@@ -26,20 +41,23 @@ impl<'a> Slices<'a> {
             .collect();
         // Stable, and fast on what is nearly in order: slices are named after their Services.
         slices.sort_by_key(|slice| slice.service);
-        Self(slices)
+        slices
     }
 
     /// Those of one Service.
     pub(super) fn of_service(&self, name: &NamespacedName) -> &[Slice<'a>] {
         let wanted = key(name);
-        let start = self.0.partition_point(|slice| slice.service < wanted);
-        let rest = &self.0[start..];
+        let slices = self.in_order();
+        let start = slices.partition_point(|slice| slice.service < wanted);
+        let rest = &slices[start..];
         &rest[..count(rest, wanted)]
     }
 
     /// To be asked for Services in order of their names: a walk through all, where each step is short.
     pub(super) fn walk(&self) -> Walk<'_, 'a> {
-        Walk { rest: &self.0 }
+        Walk {
+            rest: self.in_order(),
+        }
     }
 }
 

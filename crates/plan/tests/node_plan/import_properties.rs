@@ -79,8 +79,8 @@ fn routes() -> impl Strategy<Value = (RoutesPlan, ImportPlan)> {
             service_cidrs,
             node_addresses,
             connected,
-            service_addresses,
-            announced,
+            service_addresses: service_addresses.into(),
+            announced: announced.into(),
         };
         let import = ImportPlan {
             name: "all".to_owned(),

@@ -8,18 +8,15 @@ use ipnet::IpNet;
 use super::DatapathPlan;
 
 /// Addresses in the maps that no Service of the plan has, as long as a prefix that covers them is still announced and is
-/// being withdrawn. An aggregate that stays announced for others holds nothing: it would do so for ever.
-pub(in crate::node) fn hold(
+/// being withdrawn, one of `leaving`. An aggregate that stays announced for others holds nothing: it would do so for ever.
+pub(in crate::node) fn hold<'a>(
     plan: &DatapathPlan,
     programmed: &BTreeSet<IpAddr>,
-    announced: &BTreeSet<IpNet>,
-    originate: &BTreeSet<&IpNet>,
+    leaving: impl Iterator<Item = &'a IpNet>,
 ) -> BTreeSet<IpAddr> {
     let mut held = BTreeSet::new();
-    for prefix in announced {
-        if !originate.contains(prefix) {
-            held.extend(programmed.range(prefix.network()..=last(prefix)));
-        }
+    for prefix in leaving {
+        held.extend(programmed.range(prefix.network()..=last(prefix)));
     }
     if held.is_empty() {
         return held;

@@ -20,6 +20,7 @@ pub(super) use hold::hold;
 use self::service::Here;
 use super::slices::{Slice, Slices};
 use super::{Observed, Settings};
+use crate::copy_on_write::CopyOnWrite;
 use crate::snapshot::{
     EndpointSliceFacts, IpFamily, NamespacedName, NodeFacts, ServiceFacts, Snapshot,
 };
@@ -35,11 +36,14 @@ pub struct DatapathSettings {
     pub devices: Vec<String>,
 }
 
+/// Services by name.
+pub type DatapathServices = BTreeMap<Arc<NamespacedName>, Arc<DatapathService>>;
+
 /// All that the load balancer must do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DatapathPlan {
     /// Services with something to do or to complain of.
-    pub services: BTreeMap<Arc<NamespacedName>, Arc<DatapathService>>,
+    pub services: CopyOnWrite<DatapathServices>,
     /// Addresses that no Service wants any more and routers are still told of.
     pub hold: BTreeSet<IpAddr>,
     /// Addresses at which this node answers for NodePorts.
@@ -152,12 +156,21 @@ impl DatapathService {
     }
 }
 
-/// What was planned last, and what of. It makes the next plan cheap and changes nothing in it.
+/// What was planned last of Services, and what of.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub(super) struct Memory {
     settings: Option<Settings>,
     here: Arc<NodeFacts>,
     services: Vec<Remembered>,
+    /// All of them, and of which objects.
+    whole: Option<Whole>,
+}
+
+#[derive(Debug)]
+struct Whole {
+    facts: CopyOnWrite<BTreeMap<NamespacedName, Arc<ServiceFacts>>>,
+    slices: CopyOnWrite<BTreeMap<NamespacedName, Arc<EndpointSliceFacts>>>,
+    services: CopyOnWrite<DatapathServices>,
 }
 
 #[derive(Debug)]
@@ -181,8 +194,7 @@ impl Remembered {
     }
 }
 
-/// Everything but what is held, which depends on what is announced. A Service whose objects are the ones remembered is not
-/// looked at again; one whose plan says what it said keeps its `Arc`.
+/// Everything but what is held, which depends on what is announced.
 pub(super) fn plan(
     snapshot: &Snapshot,
     settings: &Settings,
@@ -192,8 +204,23 @@ pub(super) fn plan(
     memory: &mut Memory,
 ) -> DatapathPlan {
     memory.forget_unless(settings, nodes::this(snapshot, settings));
-    let facts = Arc::clone(&memory.here);
-    let here = Here::new(settings, datapath, &facts);
+    let here = Arc::clone(&memory.here);
+    DatapathPlan {
+        services: memory.services(snapshot, slices, &Here::new(settings, datapath, &here)),
+        hold: BTreeSet::new(),
+        node_addresses: nodes::addresses(&here, datapath, observed),
+        other_nodes: nodes::others(snapshot, settings),
+    }
+}
+
+/// All Services. One whose objects are the ones remembered is not looked at again; one whose plan says what it said keeps its
+/// `Arc`.
+fn services(
+    snapshot: &Snapshot,
+    slices: &Slices<'_>,
+    here: &Here<'_>,
+    memory: &mut Memory,
+) -> DatapathServices {
     let mut known = std::mem::take(&mut memory.services).into_iter().peekable();
     memory.services.reserve(snapshot.services.len());
     let mut walk = slices.walk();
@@ -204,7 +231,7 @@ pub(super) fn plan(
         let next = match known {
             Some(known) if known.is_of(facts, of_service) => known,
             known => {
-                let plan = service::plan(name, facts, of_service, &here);
+                let plan = service::plan(name, facts, of_service, here);
                 let (name, plan) = match known {
                     Some(known) if *known.plan == plan => (known.name, known.plan),
                     Some(known) => (known.name, Arc::new(plan)),
@@ -224,15 +251,10 @@ pub(super) fn plan(
         memory.services.push(next);
     }
     let services = memory.services.iter();
-    DatapathPlan {
-        services: services
-            .filter(|service| !service.plan.frontends.is_empty() || !service.plan.faults.is_empty())
-            .map(|service| (Arc::clone(&service.name), Arc::clone(&service.plan)))
-            .collect(),
-        hold: BTreeSet::new(),
-        node_addresses: nodes::addresses(&facts, datapath, observed),
-        other_nodes: nodes::others(snapshot, settings),
-    }
+    services
+        .filter(|service| !service.plan.frontends.is_empty() || !service.plan.faults.is_empty())
+        .map(|service| (Arc::clone(&service.name), Arc::clone(&service.plan)))
+        .collect()
 }
 
 impl Memory {
@@ -241,8 +263,30 @@ impl Memory {
         let here = here.unwrap_or_default();
         if self.settings.as_ref() != Some(settings) || self.here != here {
             self.services.clear();
+            self.whole = None;
             self.settings = Some(settings.clone());
         }
         self.here = here;
+    }
+
+    /// All Services, planned anew only where an object has changed since the last time.
+    fn services(
+        &mut self,
+        snapshot: &Snapshot,
+        slices: &Slices<'_>,
+        here: &Here<'_>,
+    ) -> CopyOnWrite<DatapathServices> {
+        let (facts, endpoint_slices) = (&snapshot.services, &snapshot.endpoint_slices);
+        let same = |whole: &&Whole| whole.facts.is(facts) && whole.slices.is(endpoint_slices);
+        if let Some(whole) = self.whole.as_ref().filter(same) {
+            return whole.services.clone();
+        }
+        let services = CopyOnWrite::from(services(snapshot, slices, here, self));
+        self.whole = Some(Whole {
+            facts: facts.clone(),
+            slices: endpoint_slices.clone(),
+            services: services.clone(),
+        });
+        services
     }
 }

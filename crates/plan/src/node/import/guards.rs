@@ -1,14 +1,16 @@
 //! What no import may install: gathered from the cluster and the node, and asked for each prefix.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::super::instance;
 use super::{Guards, PrefixRule, Refusal};
-use crate::node::{Observed, Settings};
-use crate::snapshot::{Ingress, NodeFacts, ServiceFacts, Snapshot};
+use crate::copy_on_write::CopyOnWrite;
+use crate::node::{InstancePlan, Observed, Settings};
+use crate::snapshot::{Ingress, NamespacedName, NodeFacts, ServiceFacts, Snapshot};
 
 /// What no route of a unicast table is for.
 const SPECIAL: [(IpNet, Refusal); 6] = [
@@ -37,12 +39,53 @@ const fn v6(address: Ipv6Addr, length: u8) -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(address, length))
 }
 
-/// Everything that is guarded on this node, which announces `announced` itself.
+/// The guards of which there may be thousands, and what they were gathered from: gathered anew only when that has changed.
+#[derive(Debug, Default)]
+pub(in crate::node) struct Guarded {
+    services: Gathered<BTreeMap<NamespacedName, Arc<ServiceFacts>>>,
+    announced: Gathered<BTreeMap<String, InstancePlan>>,
+}
+
+/// Prefixes, and what they were gathered from.
+#[derive(Debug)]
+struct Gathered<T>(Option<(CopyOnWrite<T>, CopyOnWrite<BTreeSet<IpNet>>)>);
+
+impl<T> Default for Gathered<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: Clone> Gathered<T> {
+    /// The same set again where it is from the same; or where it says the same, which spares others a look at all of it.
+    fn from(
+        &mut self,
+        source: &CopyOnWrite<T>,
+        gather: impl FnOnce(&T) -> BTreeSet<IpNet>,
+    ) -> CopyOnWrite<BTreeSet<IpNet>> {
+        let known = self.0.take();
+        let prefixes = match known {
+            Some((of, known)) if of.is(source) => known,
+            known => {
+                let prefixes = gather(source);
+                match known {
+                    Some((_, known)) if *known == prefixes => known,
+                    Some(_) | None => prefixes.into(),
+                }
+            }
+        };
+        self.0 = Some((source.clone(), prefixes.clone()));
+        prefixes
+    }
+}
+
+/// Everything that is guarded on this node, which announces what `instances` originate.
 pub(super) fn guards(
     snapshot: &Snapshot,
     settings: &Settings,
     observed: &Observed,
-    announced: BTreeSet<IpNet>,
+    instances: &CopyOnWrite<BTreeMap<String, InstancePlan>>,
+    guarded: &mut Guarded,
 ) -> Guards {
     let node = instance::node(snapshot, settings);
     let networks = || observed.interface_networks.values().flatten();
@@ -52,17 +95,19 @@ pub(super) fn guards(
     let addresses = addresses.chain(usable.copied()).chain(internal.copied());
     let connected = networks().filter(|network| network.prefix_len() < network.max_prefix_len());
     let service_cidrs = snapshot.service_cidrs.values();
-    let services = snapshot.services.values();
     Guards {
         pod_cidrs: truncated(node.into_iter().flat_map(|node| &node.pod_cidrs)),
         service_cidrs: truncated(service_cidrs.flat_map(|facts| &facts.cidrs)),
         node_addresses: addresses.map(host).collect(),
         connected: connected.map(IpNet::trunc).collect(),
-        service_addresses: services
-            .flat_map(|service| of_service(service))
-            .map(host)
-            .collect(),
-        announced,
+        service_addresses: guarded.services.from(&snapshot.services, |services| {
+            let addresses = services.values().flat_map(|service| of_service(service));
+            addresses.map(host).collect()
+        }),
+        announced: guarded.announced.from(instances, |instances| {
+            let originate = instances.values().flat_map(|instance| &instance.originate);
+            originate.copied().collect()
+        }),
     }
 }
 

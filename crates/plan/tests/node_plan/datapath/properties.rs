@@ -126,6 +126,13 @@ enum Change {
     Rack(&'static str),
     Algorithm,
     Programmed(bool),
+    /// What instances depend on beside Services.
+    HoldTime(u16),
+    PodCidr(&'static str),
+    Interface(&'static str),
+    Preference(u32),
+    Selected(&'static str),
+    Peer(&'static str),
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -136,6 +143,12 @@ fn change() -> impl Strategy<Value = Change> {
         1 => select(vec!["a", "b"]).prop_map(Change::Rack),
         1 => Just(Change::Algorithm),
         1 => any::<bool>().prop_map(Change::Programmed),
+        1 => select(vec![9, 90]).prop_map(Change::HoldTime),
+        1 => select(vec!["172.20.0.0/24", "172.20.7.0/24"]).prop_map(Change::PodCidr),
+        1 => select(vec!["192.0.2.10", "192.0.2.11"]).prop_map(Change::Interface),
+        1 => select(vec![100, 200]).prop_map(Change::Preference),
+        1 => select(vec!["bgp", "else"]).prop_map(Change::Selected),
+        1 => select(vec!["192.0.2.1", "192.0.2.2"]).prop_map(Change::Peer),
     ]
 }
 
@@ -172,7 +185,31 @@ fn apply(world: &mut World, change: Change) {
                 withheld: Vec::new(),
             });
         }
+        Change::HoldTime(seconds) => world.peer_config(peer_config("bgp", seconds)),
+        Change::Selected(label) => world.peer_config(peer_config(label, 9)),
+        Change::PodCidr(cidr) => {
+            let node = Arc::make_mut(nodes.get_mut(NODE).unwrap());
+            node.pod_cidrs = vec![cidr.parse().unwrap()];
+        }
+        Change::Interface(address) => {
+            let interfaces = &mut world.observed.interfaces;
+            interfaces.insert("eth0".to_owned(), vec![ip(address)]);
+        }
+        Change::Preference(preference) => world.advertisement(
+            "services",
+            json!([{"advertisementType": "Service", "selector": {}, "service": {"addresses": ["LoadBalancerIP", "ClusterIP"]},
+                "attributes": {"localPreference": preference}}]),
+        ),
+        Change::Peer(address) => world.peer(json!({"peerAddress": address})),
     }
+}
+
+fn peer_config(selected: &str, hold_time: u16) -> serde_json::Value {
+    json!({
+        "timers": {"holdTimeSeconds": hold_time, "keepAliveTimeSeconds": 3},
+        "transport": {"sourceInterface": "eth0"},
+        "families": [{"afi": "ipv4", "safi": "unicast", "advertisements": {"matchLabels": {"advertise": selected}}}],
+    })
 }
 
 fn set<T>(map: &mut BTreeMap<NamespacedName, Arc<T>>, name: NamespacedName, value: Option<Arc<T>>) {
@@ -196,6 +233,8 @@ proptest! {
             apply(&mut world, change);
             let plan = replan(&world.snapshot, &world.settings, &world.observed, &mut memory);
             prop_assert_eq!(&plan, &world.plan());
+            let same = before.instances.is(&plan.instances);
+            prop_assert_eq!(same, before.instances == plan.instances);
             let (before, after) = (before.datapath.unwrap(), plan.datapath.unwrap());
             for (name, service) in &after.services {
                 let known = before.services.get(name);
