@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use lb_abi::program;
+use nix::libc::ENODEV;
 
 use crate::bpf::{
     self, CGROUP_ATTACH_TYPES, Link, LinkTarget, TCX_EGRESS, TCX_INGRESS, attach_cgroup,
@@ -14,9 +16,11 @@ use crate::bpf::{
 use crate::cgroup::Cgroup;
 use crate::error::{Errno, Error};
 use crate::interfaces::Role;
+use crate::netlink::Requests;
 use crate::object::Object;
 use crate::pins::{Pins, at, link_name, remove_link, unpin};
 use crate::report::Attachment;
+use crate::stopgap;
 
 /// A place at an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,10 +34,11 @@ enum Hook {
 const HOOKS: [Hook; 4] = [Hook::UplinkIn, Hook::UplinkOut, Hook::PodIn, Hook::PodOut];
 
 impl Hook {
+    /// What goes out comes first: where a request is translated, the answer must be.
     fn of(role: Role) -> [Self; 2] {
         match role {
-            Role::Uplink => [Self::UplinkIn, Self::UplinkOut],
-            Role::Pod => [Self::PodIn, Self::PodOut],
+            Role::Uplink => [Self::UplinkOut, Self::UplinkIn],
+            Role::Pod => [Self::PodOut, Self::PodIn],
         }
     }
 
@@ -64,11 +69,29 @@ impl Hook {
     }
 }
 
+/// For how long links are made before something else has its turn. One more is always made.
+const TURN: Duration = Duration::from_millis(10);
+/// Where so many pods wait for links, filters stand in. The links of fewer are there within a tenth of a second.
+const MANY: usize = 3;
+/// Links that filters stand in for are made when nothing has been heard of interfaces for so long: while one is made, nobody can make an
+/// interface.
+const CALM: Duration = Duration::from_millis(100);
+/// They wait no longer than this.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The links at interfaces.
+///
+/// A link takes a grace period of the kernel. So they are made some at a time, uplinks first, and where many pods wait, filters stand in until
+/// it is calm.
 #[derive(Debug)]
 pub(crate) struct Links {
     pins: Pins,
     present: BTreeMap<(u32, Hook), Pinned>,
+    /// Interfaces of pods with filters, and since when.
+    stopgaps: BTreeMap<u32, Instant>,
+    wanted: BTreeMap<u32, Wanted>,
+    /// What the kernel said of interfaces that it refused.
+    refused: BTreeMap<u32, Errno>,
 }
 
 #[derive(Debug)]
@@ -90,6 +113,7 @@ impl Links {
     pub(crate) fn adopt(
         pins: &Pins,
         object: &Object,
+        requests: &mut Requests,
         interfaces: impl Iterator<Item = u32>,
     ) -> Result<Self, Error> {
         let interfaces: BTreeSet<u32> = interfaces.collect();
@@ -125,39 +149,152 @@ impl Links {
                 None => remove_link(&path).map_err(at(&path))?,
             }
         }
+        let now = Instant::now();
+        let stopgaps = stopgap::find(requests)?.into_iter();
         Ok(Self {
             pins: pins.clone(),
             present,
+            stopgaps: stopgaps.map(|index| (index, now)).collect(),
+            wanted: BTreeMap::new(),
+            refused: BTreeMap::new(),
         })
     }
 
-    /// Makes the links those that are wanted, by index of the interface, and says what is attached. What the kernel refuses is tried again the next
-    /// time. An interface that has gone meanwhile is left out.
+    /// Begins to make the links those that are wanted, by index of the interface. [`Self::proceed`] goes on with it. What the kernel refused
+    /// is tried again.
     pub(crate) fn settle(
         &mut self,
         object: &Object,
-        wanted: &BTreeMap<u32, Wanted>,
-    ) -> Result<BTreeMap<String, Attachment>, Error> {
-        self.remove_unwanted(wanted)?;
-        self.rename(wanted)?;
-        let mut attachments = BTreeMap::new();
-        // Uplinks first: the kernel waits for a grace period at each.
-        let mut wanted: Vec<_> = wanted.iter().collect();
-        wanted.sort_by_key(|(_, wanted)| wanted.role);
-        for (index, Wanted { name, role }) in wanted {
-            let hooks = Hook::of(*role).into_iter();
-            let attached = hooks.map(|hook| self.attach(object, *index, hook, name));
-            let attachment = match attached.collect::<Result<(), Errno>>() {
-                Ok(()) => match role {
-                    Role::Uplink => Attachment::Uplink,
-                    Role::Pod => Attachment::Pod,
-                },
-                Err(Errno(nix::libc::ENODEV)) => continue,
-                Err(errno) => Attachment::Refused(errno.to_string()),
-            };
-            attachments.insert(name.clone(), attachment);
+        requests: &mut Requests,
+        wanted: BTreeMap<u32, Wanted>,
+    ) -> Result<(), Error> {
+        self.refused.clear();
+        self.remove_unwanted(requests, &wanted)?;
+        self.rename(&wanted)?;
+        self.wanted = wanted;
+        self.stand_in(object, requests);
+        self.proceed(object, requests, Instant::now());
+        Ok(())
+    }
+
+    /// Makes some of the links that are missing; those that filters stand in for only where nothing was heard of interfaces since `heard` and it
+    /// is calm. An interface that has gone meanwhile is left out.
+    pub(crate) fn proceed(&mut self, object: &Object, requests: &mut Requests, heard: Instant) {
+        let begin = Instant::now();
+        let is_calm = self.calm_at(heard) <= begin;
+        while let Some((index, name, role)) = self.next_turn(is_calm) {
+            let mut hooks = Hook::of(role).into_iter();
+            match hooks.try_for_each(|hook| self.attach(object, index, hook, &name)) {
+                Ok(()) => {}
+                Err(Errno(ENODEV)) => {
+                    self.wanted.remove(&index);
+                }
+                Err(errno) => {
+                    self.refused.insert(index, errno);
+                }
+            }
+            self.end_stopgap(requests, index);
+            if begin.elapsed() >= TURN {
+                break;
+            }
         }
-        Ok(attachments)
+    }
+
+    /// Whether nothing is left to be done.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.next_turn(true).is_none()
+    }
+
+    /// When to go on, where something of interfaces was last heard at `heard`.
+    pub(crate) fn due(&self, now: Instant, heard: Instant) -> Option<Instant> {
+        if self.next_turn(false).is_some() {
+            return Some(now);
+        }
+        (!self.is_complete()).then(|| self.calm_at(heard))
+    }
+
+    fn calm_at(&self, heard: Instant) -> Instant {
+        let calm = heard + CALM;
+        let oldest = self.stopgaps.values().min();
+        oldest.map_or(calm, |since| calm.min(*since + PATIENCE))
+    }
+
+    /// Whether programs run wherever they are wanted.
+    pub(crate) fn is_covered(&self) -> bool {
+        let mut wanted = self.wanted.iter();
+        wanted.all(|(index, wanted)| self.has(*index, wanted.role))
+    }
+
+    /// Interfaces with what is attached there. Those whose turn has yet to come are left out.
+    pub(crate) fn attachments(&self) -> BTreeMap<String, Attachment> {
+        let attached = self.wanted.iter().filter_map(|(index, wanted)| {
+            let attachment = match (self.refused.get(index), wanted.role) {
+                (Some(errno), _) => Attachment::Refused(errno.to_string()),
+                (None, _) if !self.has(*index, wanted.role) => return None,
+                (None, Role::Uplink) => Attachment::Uplink,
+                (None, Role::Pod) => Attachment::Pod,
+            };
+            Some((wanted.name.clone(), attachment))
+        });
+        attached.collect()
+    }
+
+    /// Whether the kernel refused an interface its programs.
+    pub(crate) fn has_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    /// Whether programs run at the interface.
+    fn has(&self, index: u32, role: Role) -> bool {
+        self.stopgaps.contains_key(&index) || self.has_links(index, role)
+    }
+
+    fn has_links(&self, index: u32, role: Role) -> bool {
+        let mut hooks = Hook::of(role).into_iter();
+        hooks.all(|hook| self.present.contains_key(&(index, hook)))
+    }
+
+    /// Interfaces that lack a link and were not refused one.
+    fn missing(&self) -> impl Iterator<Item = (u32, &Wanted)> {
+        let wanted = self.wanted.iter().map(|(index, wanted)| (*index, wanted));
+        wanted.filter(|(index, wanted)| {
+            !self.refused.contains_key(index) && !self.has_links(*index, wanted.role)
+        })
+    }
+
+    /// The interface whose turn it is: uplinks first, then those without a filter.
+    fn next_turn(&self, is_calm: bool) -> Option<(u32, String, Role)> {
+        let has_filter = |index: &u32| self.stopgaps.contains_key(index);
+        let (index, wanted) = self
+            .missing()
+            .filter(|(index, _)| is_calm || !has_filter(index))
+            .min_by_key(|(index, wanted)| (wanted.role, has_filter(index), *index))?;
+        Some((index, wanted.name.clone(), wanted.role))
+    }
+
+    /// Puts filters at the interfaces of pods if many wait. Where the kernel refuses, the link is waited for.
+    fn stand_in(&mut self, object: &Object, requests: &mut Requests) {
+        let pods = self
+            .missing()
+            .filter(|(_, wanted)| wanted.role == Role::Pod);
+        let waiting: Vec<u32> = pods.map(|(index, _)| index).collect();
+        if waiting.len() < MANY {
+            return;
+        }
+        for index in waiting {
+            if !self.stopgaps.contains_key(&index)
+                && let Ok(true) = stopgap::place(requests, index, |name| object.program(name))
+            {
+                self.stopgaps.insert(index, Instant::now());
+            }
+        }
+    }
+
+    /// What cannot be removed now is found at the next start.
+    fn end_stopgap(&mut self, requests: &mut Requests, index: u32) {
+        if self.stopgaps.remove(&index).is_some() {
+            let _ = stopgap::remove(requests, index);
+        }
     }
 
     fn attach(
@@ -183,7 +320,19 @@ impl Links {
     }
 
     /// Links of interfaces that have gone, or that are not ours any more.
-    fn remove_unwanted(&mut self, wanted: &BTreeMap<u32, Wanted>) -> Result<(), Error> {
+    fn remove_unwanted(
+        &mut self,
+        requests: &mut Requests,
+        wanted: &BTreeMap<u32, Wanted>,
+    ) -> Result<(), Error> {
+        let is_pod = |index: &u32| wanted.get(index).is_some_and(|it| it.role == Role::Pod);
+        for index in self.stopgaps.keys().copied().collect::<Vec<_>>() {
+            // Those of an earlier run have its programs, and go as soon as there are links.
+            let has_links = self.has_links(index, Role::Pod);
+            if !is_pod(&index) || has_links {
+                self.end_stopgap(requests, index);
+            }
+        }
         let folder = self.pins.links();
         let is_wanted = |(index, hook): &(u32, Hook)| {
             let wanted = wanted.get(index);

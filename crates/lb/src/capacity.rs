@@ -9,7 +9,8 @@ const GIBIBYTE: u64 = 1 << 30;
 /// Sizes for a node with this much memory (bytes). What a flow needs grows with the node, since a greater node has more of them;
 /// what a service needs depends on the cluster, and is smaller only where memory is scarce.
 ///
-/// From 8 to 64 GiB all maps together hold at most 100 MB of kernel memory, below 2 GiB less than 20 MB.
+/// From 8 to 64 GiB all maps together hold at most 100 MB of kernel memory, below 2 GiB less than 20 MB. From 8 GiB on there is room for
+/// 10,000 services of 10 backends each, with a ring of 1021 places for every one.
 #[must_use]
 pub fn capacity(memory: u64) -> Capacity {
     let (flows, services) = match memory / GIBIBYTE {
@@ -25,9 +26,10 @@ pub fn capacity(memory: u64) -> Capacity {
         groups: services / 2,
         backends: services,
         slots: services * 4 / SLOTS_PER_CHUNK * SLOTS_PER_CHUNK,
-        ring_slots: services * 48 / RING_SLOTS_PER_CHUNK * RING_SLOTS_PER_CHUNK,
+        ring_slots: services * 80 / RING_SLOTS_PER_CHUNK * RING_SLOTS_PER_CHUNK,
         flows4: flows,
-        flows6: flows / 2,
+        // A row of IPv6 is half as large again.
+        flows6: flows / 8 * 3,
         sockets: flows / 4,
     }
 }

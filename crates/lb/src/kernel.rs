@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use lb_abi::NodeAddressKind;
 
@@ -45,8 +46,9 @@ struct CgroupChoice(Option<PathBuf>);
 
 struct Attached {
     links: Links,
-    interfaces: BTreeMap<String, Attachment>,
     sockets: Sockets,
+    /// All links were there once, and what other versions left is gone.
+    is_sole: bool,
 }
 
 impl Kernel {
@@ -129,20 +131,18 @@ impl Kernel {
     }
 
     /// Attaches the programs, or puts them in the place of an earlier run's, at the interfaces of the last survey and at sockets; then removes what
-    /// other versions left.
+    /// other versions left. [`Self::proceed`] goes on with what takes longer.
     pub(crate) fn attach(&mut self) -> Result<(), Error> {
         if self.attached.is_some() {
             return self.settle();
         }
         let indices = self.interfaces.keys().copied();
         self.attached = Some(Attached {
-            links: Links::adopt(&self.pins, &self.object, indices)?,
-            interfaces: BTreeMap::new(),
+            links: Links::adopt(&self.pins, &self.object, &mut self.requests, indices)?,
             sockets: Sockets::Off,
+            is_sole: false,
         });
-        self.settle()?;
-        self.pins.remove_other_versions()?;
-        Ok(())
+        self.settle()
     }
 
     /// Makes what is attached what the last survey says it should be, and tries again what was refused. Nothing before [`Self::attach`].
@@ -151,7 +151,8 @@ impl Kernel {
         let Some(attached) = &mut self.attached else {
             return Ok(());
         };
-        attached.interfaces = attached.links.settle(&self.object, &wanted)?;
+        let links = &mut attached.links;
+        links.settle(&self.object, &mut self.requests, wanted)?;
         if attached.sockets != Sockets::Translated {
             attached.sockets = match &self.sockets {
                 Some(CgroupChoice(path)) => cgroup::open(path.as_deref())
@@ -164,7 +165,32 @@ impl Kernel {
                 }
             };
         }
+        self.end_pass()
+    }
+
+    /// Goes on with links that are missing, when [`Self::links_due`] says.
+    pub(crate) fn proceed(&mut self, heard: Instant) -> Result<(), Error> {
+        if let Some(attached) = &mut self.attached {
+            let links = &mut attached.links;
+            links.proceed(&self.object, &mut self.requests, heard);
+        }
+        self.end_pass()
+    }
+
+    fn end_pass(&mut self) -> Result<(), Error> {
+        if let Some(attached) = &mut self.attached
+            && attached.links.is_complete()
+            && !attached.is_sole
+        {
+            attached.is_sole = true;
+            self.pins.remove_other_versions()?;
+        }
         Ok(())
+    }
+
+    /// When to go on with links that are missing, where something of interfaces was last heard at `heard`.
+    pub(crate) fn links_due(&self, now: Instant, heard: Instant) -> Option<Instant> {
+        self.attached.as_ref()?.links.due(now, heard)
     }
 
     fn wanted(&self) -> BTreeMap<u32, Wanted> {
@@ -182,14 +208,16 @@ impl Kernel {
         wanted.collect()
     }
 
+    /// Whether programs run wherever they should.
     pub(crate) fn is_attached(&self) -> bool {
-        self.attached.is_some()
+        let attached = self.attached.as_ref();
+        attached.is_some_and(|attached| attached.links.is_covered())
     }
 
     /// Interfaces with what is attached there.
     pub(crate) fn attachments(&self) -> BTreeMap<String, Attachment> {
         let attached = self.attached.as_ref();
-        attached.map_or_else(BTreeMap::new, |attached| attached.interfaces.clone())
+        attached.map_or_else(BTreeMap::new, |attached| attached.links.attachments())
     }
 
     pub(crate) fn sockets(&self) -> Sockets {
@@ -198,16 +226,10 @@ impl Kernel {
     }
 
     /// Whether the kernel refused programs at an interface.
-    pub(crate) fn has_refused_interfaces(&self) -> bool {
-        self.attached.as_ref().is_some_and(|attached| {
-            attached
-                .interfaces
-                .values()
-                .any(|attachment| match attachment {
-                    Attachment::Uplink | Attachment::Pod => false,
-                    Attachment::Refused(_) => true,
-                })
-        })
+    fn has_refused_interfaces(&self) -> bool {
+        self.attached
+            .as_ref()
+            .is_some_and(|attached| attached.links.has_refused())
     }
 
     /// Whether something was refused that another attempt may bring.

@@ -29,7 +29,7 @@
 //! What it never does: decide which services there are; know Kubernetes or BGP; log.
 //!
 //! The modules, from the middle outwards: `machine` decides over `ring` and `capacity`, `interfaces` which interface gets which programs,
-//! without input or output; `object`, `maps`, `pins` and `attach` are what is in the kernel, by way of `bpf`; `netlink` says what changes;
+//! without input or output; `object`, `maps`, `pins`, `attach` and `stopgap` are what is in the kernel, by way of `bpf`; `netlink` says what changes;
 //! `kernel` joins them and `thread` does.
 
 mod attach;
@@ -53,6 +53,7 @@ mod report;
 mod reporter;
 mod ring;
 mod settings;
+mod stopgap;
 mod thread;
 mod unwritten;
 mod wish;

@@ -14,12 +14,14 @@ mod backends;
 mod claims;
 mod filters;
 mod groups;
+mod list;
 mod place;
 mod ranges;
 mod rings;
 mod rows;
 mod serve;
 mod steps;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -29,14 +31,16 @@ use std::time::Instant;
 use lb_abi::NodeAddressKind;
 
 use crate::op::{Capacity, Contents, MapOp};
-use crate::report::{Report, Withheld, WithheldReason};
+use crate::report::{Report, Table, Withheld, WithheldReason};
 use crate::settings::Settings;
 use crate::wish::{Service, Wish};
 use filters::{Filter, Filters};
 use groups::Groups;
 use place::{Place, address, octets};
+use ranges::Room;
 use rows::Rows;
 use steps::Steps;
+use waiting::Waiting;
 
 /// Names of services that a report gives for each reason.
 const EXAMPLES: usize = 3;
@@ -56,7 +60,9 @@ pub struct Machine {
     other_nodes: BTreeSet<IpAddr>,
     /// Addresses of nodes as the map has them.
     known_nodes: BTreeMap<[u8; 16], u32>,
-    withheld: BTreeMap<WithheldReason, BTreeMap<Arc<str>, usize>>,
+    withheld: BTreeMap<WithheldReason, Short>,
+    /// Services that something is withheld from because a table is full.
+    waiting: Waiting,
     /// The last difference made room.
     freed: bool,
     /// Nothing was applied yet to maps that were not empty.
@@ -69,6 +75,15 @@ struct Served {
     service: Arc<Service>,
     places: Vec<Held>,
     reasons: BTreeSet<WithheldReason>,
+}
+
+/// Services that something is withheld from for one reason.
+#[derive(Debug, Default)]
+struct Short {
+    /// Frontends of each.
+    services: BTreeMap<Arc<str>, usize>,
+    /// Frontends of all.
+    count: usize,
 }
 
 /// A row that a service asks for.
@@ -115,6 +130,7 @@ impl Machine {
             other_nodes,
             known_nodes: contents.node_addresses.clone(),
             withheld: BTreeMap::new(),
+            waiting: Waiting::default(),
             freed: false,
             is_first: !contents.backends.is_empty(),
         }
@@ -129,7 +145,7 @@ impl Machine {
         let mut work = self.changed(wish);
         self.follow_nodes(wish, &mut work, &mut steps, now);
         if std::mem::take(&mut self.freed) {
-            work.extend(self.short_of_room().cloned());
+            work.extend(self.waiting.fitting(|table| self.room(table)));
         }
         while let Some(name) = work.pop_first() {
             self.serve(&name, wish, &mut work, &mut steps);
@@ -146,7 +162,7 @@ impl Machine {
     /// progress.
     #[must_use]
     pub fn is_unsettled(&self) -> bool {
-        self.freed && self.short_of_room().next().is_some()
+        self.freed && self.waiting.has_fitting(|table| self.room(table))
     }
 
     /// What is in the maps. What only the programs' side knows (readiness, interfaces, memory, counters) is left empty.
@@ -162,22 +178,21 @@ impl Machine {
     }
 
     fn withheld(&self) -> impl Iterator<Item = Withheld> {
-        self.withheld.iter().map(|(reason, services)| Withheld {
+        self.withheld.iter().map(|(reason, short)| Withheld {
             reason: *reason,
-            count: services.values().sum(),
-            examples: services.keys().take(EXAMPLES).cloned().collect(),
+            count: short.count,
+            examples: short.services.keys().take(EXAMPLES).cloned().collect(),
         })
     }
 
-    /// Services that something is withheld from because a table is full.
-    fn short_of_room(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.withheld
-            .iter()
-            .filter(|(reason, _)| match reason {
-                WithheldReason::FrontendTaken => false,
-                WithheldReason::Full(_) => true,
-            })
-            .flat_map(|(_, services)| services.keys())
+    /// What is free of a table.
+    fn room(&self, table: Table) -> Room {
+        match table {
+            Table::Frontends(family) => self.rows.room(family),
+            Table::Groups | Table::Slots | Table::Rings | Table::Backends => {
+                self.groups.room(table)
+            }
+        }
     }
 
     /// Services that are not what they were.
@@ -185,10 +200,14 @@ impl Machine {
         let mut changed = BTreeSet::new();
         let mut known = self.services.iter().peekable();
         for (name, service) in &wish.services {
-            while let Some((gone, _)) = known.next_if(|(known, _)| *known < name) {
-                changed.insert(Arc::clone(gone));
+            let is_next = |(known, _): &(&Arc<str>, &Served)| Arc::ptr_eq(known, name);
+            let mut same = known.next_if(is_next);
+            if same.is_none() {
+                while let Some((gone, _)) = known.next_if(|(known, _)| *known < name) {
+                    changed.insert(Arc::clone(gone));
+                }
+                same = known.next_if(|(known, _)| *known == name);
             }
-            let same = known.next_if(|(known, _)| *known == name);
             if same.is_none_or(|(_, served)| !is_same(&served.service, service)) {
                 changed.insert(Arc::clone(name));
             }

@@ -23,7 +23,7 @@ use nix::libc::{E2BIG, ENOENT};
 use zerocopy::IntoBytes;
 
 use self::batches::Batches;
-use self::window::Window;
+pub(crate) use self::window::Window;
 use crate::bpf::{Grace, PerProcessor, Plain, Table, map_memory, map_shape};
 use crate::error::{Errno, Error};
 use crate::op::{Capacity, MapOp};

@@ -92,8 +92,21 @@ impl Requests {
         Err(Error::Interrupted)
     }
 
-    /// Says whether nothing changed while the answer was given.
-    fn dump(&mut self, question: &[u8], mut learn: impl FnMut(u16, &[u8])) -> Result<bool, Error> {
+    /// Has the kernel do something.
+    pub(crate) fn ask(&mut self, message: &[u8]) -> io::Result<()> {
+        match self.dump(message, |_, _| {}) {
+            Err(Error::Send(error) | Error::Receive(error)) => Err(error),
+            Err(error) => Err(io::Error::other(error)),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Asks, and says whether nothing changed while the answer was given.
+    pub(crate) fn dump(
+        &mut self,
+        question: &[u8],
+        mut learn: impl FnMut(u16, &[u8]),
+    ) -> Result<bool, Error> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut message = question.to_vec();
         message[8..12].copy_from_slice(&self.sequence.to_ne_bytes());
@@ -205,19 +218,20 @@ fn links_question() -> Vec<u8> {
     body.extend_from_slice(&8u16.to_ne_bytes());
     body.extend_from_slice(&IFLA_EXT_MASK.to_ne_bytes());
     body.extend_from_slice(&SKIP_STATISTICS.to_ne_bytes());
-    question(RTM_GETLINK, &body)
+    question(RTM_GETLINK, REQUEST_DUMP, &body)
 }
 
 fn addresses_question() -> Vec<u8> {
     // `struct ifaddrmsg`.
-    question(RTM_GETADDR, &[0; 8])
+    question(RTM_GETADDR, REQUEST_DUMP, &[0; 8])
 }
 
-fn question(kind: u16, body: &[u8]) -> Vec<u8> {
+/// A message for [`Requests`].
+pub(crate) fn question(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(HEADER + body.len());
     message.extend_from_slice(&((HEADER + body.len()) as u32).to_ne_bytes());
     message.extend_from_slice(&kind.to_ne_bytes());
-    message.extend_from_slice(&REQUEST_DUMP.to_ne_bytes());
+    message.extend_from_slice(&flags.to_ne_bytes());
     // Sequence number and port, which the sender and the kernel fill in.
     message.extend_from_slice(&[0; 8]);
     message.extend_from_slice(body);
@@ -310,7 +324,7 @@ fn address(body: &[u8]) -> Option<(u32, IpAddr)> {
 }
 
 /// Kinds, without the bits that say how the value is written, and values. Ends at the first that is not well-formed.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes(bytes_at(bytes, 0)?));
         let kind = u16::from_ne_bytes(bytes_at(bytes, 2)?) & 0x3fff;
@@ -320,13 +334,13 @@ fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-fn text(value: &[u8]) -> String {
+pub(crate) fn text(value: &[u8]) -> String {
     let end = value.iter().position(|byte| *byte == 0);
     let value = &value[..end.unwrap_or(value.len())];
     String::from_utf8_lossy(value).into_owned()
 }
 
-fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+pub(crate) fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
@@ -382,7 +396,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_ends_the_reading() {
-        let mut whole = question(RTM_NEWLINK, &head());
+        let mut whole = question(RTM_NEWLINK, REQUEST_DUMP, &head());
         let cut = whole.clone();
         whole.extend_from_slice(&cut[..cut.len() - 1]);
         assert_eq!(messages(&whole).count(), 1);

@@ -7,18 +7,21 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Release;
 
-use lb_abi::SCHEMA;
+use lb_abi::{FILTER_WORDS, SCHEMA, map};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::bpf::{self, MapShape, map_shape};
 use crate::error::Error;
+use crate::maps::Window;
 use crate::object::MAPS;
 
 /// Held by whoever uses the folder.
@@ -173,6 +176,18 @@ impl Pins {
         Ok(removed)
     }
 
+    /// Empties the filters, so that programs pass on all they see: however long it takes to detach them one by one, all of them stop at once.
+    /// What cannot be opened is not in use, or goes with the programs.
+    pub(crate) fn switch_off(&self) {
+        let map = bpf::open_pin(&self.maps().join(map::FILTERS));
+        let window = map.and_then(|map| Window::open(map.as_fd(), FILTER_WORDS * 8));
+        if let Ok(Some(window)) = window {
+            for word in window.words64() {
+                word.store(0, Release);
+            }
+        }
+    }
+
     /// Removes everything of ours, links first, and the folders that are empty then.
     pub(crate) fn remove_all(&self) -> Result<Removed, Error> {
         let mut removed = Removed::default();
@@ -215,6 +230,17 @@ pub(crate) fn remove_link(path: &Path) -> io::Result<()> {
     unpin(path)
 }
 
+/// Removes a link's file, and at a pod's interface leaves the rest to the kernel, which detaches what nobody holds any more. Elsewhere it is
+/// detached then.
+fn let_go(path: &Path) -> io::Result<()> {
+    let name = path.file_name().and_then(OsStr::to_str);
+    if name.is_some_and(|name| name.starts_with("pod_")) {
+        unpin(path)
+    } else {
+        remove_link(path)
+    }
+}
+
 /// Removes a file that may have gone.
 pub(crate) fn unpin(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -230,7 +256,7 @@ fn is_version(name: &str) -> bool {
 }
 
 fn remove_version(version: &Path) -> Result<Removed, Error> {
-    let links = remove_files(&version.join("links"), remove_link)?;
+    let links = remove_files(&version.join("links"), let_go)?;
     let maps = remove_files(&version.join("maps"), unpin)?;
     remove_folder(version)?;
     Ok(Removed { links, maps })
@@ -238,7 +264,9 @@ fn remove_version(version: &Path) -> Result<Removed, Error> {
 
 /// How many files there were.
 fn remove_files(folder: &Path, remove: impl Fn(&Path) -> io::Result<()>) -> Result<usize, Error> {
-    let names = names(folder)?;
+    let mut names = names(folder)?;
+    // What the kernel does in its own time would keep the others waiting.
+    names.sort_by_key(|name| name.starts_with("pod_"));
     for name in &names {
         let path = folder.join(name);
         remove(&path).map_err(at(&path))?;

@@ -46,7 +46,8 @@ pub enum WithheldReason {
     /// Another service has the frontend.
     #[error("another service has the address, port and protocol")]
     FrontendTaken,
-    /// A table is full.
+    /// A table is full. Where it is [`Table::Rings`], the frontends are there all the same, with smaller rings or a backend chosen at
+    /// random.
     #[error("the table of {0} is full")]
     Full(Table),
 }

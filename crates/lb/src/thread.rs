@@ -101,6 +101,7 @@ impl LoadBalancer {
             wish: None,
             unwritten: Unwritten::default(),
             is_ready: false,
+            heard: Instant::now(),
             survey_due: None,
             epoch_due: None,
             refusal_due: None,
@@ -205,6 +206,8 @@ struct Worker {
     unwritten: Unwritten,
     /// A first wish was written, and all programs attached that were to be.
     is_ready: bool,
+    /// When something of interfaces was last heard.
+    heard: Instant,
     /// When to look at the interfaces.
     survey_due: Option<Instant>,
     /// When to raise the epoch.
@@ -305,6 +308,7 @@ impl Worker {
     fn hear(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         if self.interfaces.drain()? {
+            self.heard = now;
             self.survey_due.get_or_insert(now + INTERFACES_PAUSE);
             self.epoch_due.get_or_insert(now + ROUTES_PAUSE);
         }
@@ -333,6 +337,9 @@ impl Worker {
                 Err(error) => return Err(error),
             }
         }
+        if is_due(&self.kernel.links_due(now, self.heard)) {
+            self.kernel.proceed(self.heard)?;
+        }
         if is_due(&self.refusal_due) {
             self.refusal_due = None;
             self.kernel.settle()?;
@@ -358,8 +365,7 @@ impl Worker {
                 due: Some(now + MEASURES_PAUSE),
             };
         }
-        let is_written = self.wish.is_some() && self.kernel.is_attached();
-        self.is_ready |= is_written && !self.kernel.has_refused_interfaces();
+        self.is_ready |= self.wish.is_some() && self.kernel.is_attached();
         let mut report = Report {
             ready: self.is_ready,
             interfaces: self.kernel.attachments(),
@@ -380,6 +386,7 @@ impl Worker {
     /// When to look again if nothing happens.
     fn next(&mut self, now: Instant) -> Option<Instant> {
         let due = [
+            self.kernel.links_due(now, self.heard),
             self.reporter.deliver(now),
             self.survey_due,
             self.epoch_due,

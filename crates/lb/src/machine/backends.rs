@@ -7,7 +7,7 @@ use lb_abi::backend_flags::{LOCAL, PRESENT, TERMINATING};
 
 use super::filters::{Filter, Filters};
 use super::place::{Place, address, octets};
-use super::ranges::Ranges;
+use super::ranges::{Ranges, Room};
 use super::steps::Steps;
 use crate::op::MapOp;
 use crate::wish;
@@ -94,6 +94,11 @@ impl Backends {
 
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// What is free of the table.
+    pub(super) fn room(&self) -> Room {
+        Room::scattered(self.ids.room().total)
     }
 
     pub(super) fn find(&self, place: &Place) -> Option<u32> {

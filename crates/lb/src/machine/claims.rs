@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lb_abi::frontend_flags::{NO_SOCKET, RING, ROUTABLE};
 
-use super::groups::List;
+use super::list::List;
 use super::place::{Place, family, protocol_number, unspecified};
 use crate::wish::{Algorithm, Backend, Frontend, FrontendAddress, Service};
 

@@ -1,71 +1,20 @@
 //! Groups: lists of backends, each published by one word.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::backends::{Backends, Member};
 use super::filters::Filters;
+use super::list::List;
 use super::place::Place;
-use super::ranges::Ranges;
+use super::ranges::{Ranges, Room};
 use super::rings::Rings;
 use super::steps::Steps;
+use super::waiting::Shortage;
 use crate::op::{Capacity, Contents, MapOp};
 use crate::report::Table;
 use crate::settings::Settings;
-use crate::wish::{self, Algorithm, BackendState};
-
-/// A list as it is wished: in the order of address and port, each once.
-#[derive(Debug)]
-pub(super) struct List {
-    wished: Arc<[wish::Backend]>,
-    protocol: u8,
-    algorithm: Algorithm,
-    backends: Vec<wish::Backend>,
-}
-
-impl List {
-    pub(super) fn new(wished: &Arc<[wish::Backend]>, protocol: u8, algorithm: Algorithm) -> Self {
-        let mut backends = wished.to_vec();
-        for backend in &mut backends {
-            backend.address = backend.address.to_canonical();
-        }
-        backends.sort_by_key(|backend| (backend.address, backend.port, backend.state));
-        backends.dedup_by(|later, first| {
-            let same = later.address == first.address && later.port == first.port;
-            first.is_local |= same && later.is_local;
-            same
-        });
-        Self {
-            wished: Arc::clone(wished),
-            protocol,
-            algorithm,
-            backends,
-        }
-    }
-
-    /// Whether this is the list that is wished there.
-    pub(super) fn is(&self, wished: &Arc<[wish::Backend]>, protocol: u8) -> bool {
-        self.protocol == protocol && (Arc::ptr_eq(&self.wished, wished) || self.wished == *wished)
-    }
-
-    /// The backends that new flows may be given: the active ones, and if there is none those that end.
-    fn selectable(&self) -> Vec<Place> {
-        let of = |state| {
-            self.backends
-                .iter()
-                .filter(move |backend| backend.state == state)
-                .map(|backend| Place::new(backend.address, backend.port, self.protocol))
-                .collect::<Vec<_>>()
-        };
-        let active = of(BackendState::Active);
-        if active.is_empty() {
-            of(BackendState::Terminating)
-        } else {
-            active
-        }
-    }
-}
+use crate::wish::{self, Algorithm};
 
 #[derive(Debug)]
 struct Group {
@@ -105,6 +54,8 @@ struct Prepared {
     ids: Vec<u32>,
     first: u32,
     ring: Option<u32>,
+    /// What a ring of the size that is wished would need, where there is a smaller one or none.
+    shortage: Option<Shortage>,
 }
 
 impl Groups {
@@ -184,7 +135,8 @@ impl Groups {
         }
         if let Some(group) = self.entries.get_mut(&id) {
             group.rows += 1;
-            if group.ids.is_empty() {
+            // What has no ring may be without backends, or have found no room for one.
+            if group.ring.is_none() {
                 group.algorithm = algorithm;
             }
         }
@@ -217,7 +169,18 @@ impl Groups {
             .is_some_and(|group| group.algorithm == list.algorithm)
     }
 
-    /// Whether the group chooses from just what the list would have it choose from.
+    /// What is free of a table of this layer.
+    pub(super) fn room(&self, table: Table) -> Room {
+        match table {
+            Table::Groups => self.ids.room(),
+            Table::Slots => self.slots.room(),
+            Table::Rings => self.rings.room(),
+            Table::Backends => self.backends.room(),
+            Table::Frontends(_) => Room::scattered(0),
+        }
+    }
+
+    /// Whether the group chooses from just what the list would have it choose from, be its ring as large as it may.
     pub(super) fn is(&self, id: u32, list: &List) -> bool {
         let Some(group) = self.entries.get(&id) else {
             return false;
@@ -230,19 +193,29 @@ impl Groups {
                 .iter()
                 .zip(&places)
                 .all(|(id, place)| self.backends.find(place) == Some(*id))
-            && (group.ring.is_none() || group.ring == self.rings.find(&places))
+            && group
+                .ring
+                .is_none_or(|start| self.rings.is_of(start, &places))
     }
 
-    /// Makes a group for the list.
-    pub(super) fn create(&mut self, list: &List, steps: &mut Steps) -> Result<u32, Table> {
+    /// Makes a group for the list. What it says is short is only the ring: without a large one the group has a smaller one, or chooses
+    /// at random.
+    pub(super) fn create(
+        &mut self,
+        list: &List,
+        steps: &mut Steps,
+    ) -> Result<(u32, Option<Shortage>), Shortage> {
         let Some(id) = self.ids.allocate(1) else {
-            return Err(Table::Groups);
+            return Err(Shortage {
+                table: Table::Groups,
+                need: 1,
+            });
         };
-        let prepared = match self.prepare(list, steps) {
+        let prepared = match self.prepare(list, false, steps) {
             Ok(prepared) => prepared,
-            Err(table) => {
+            Err(shortage) => {
                 self.ids.release(id, 1);
-                return Err(table);
+                return Err(shortage);
             }
         };
         let group = Group {
@@ -261,20 +234,50 @@ impl Groups {
         self.entries.insert(id, group);
         self.idle.insert(id);
         self.born.push(id);
-        Ok(id)
+        Ok((id, prepared.shortage))
     }
 
-    /// Gives the group another list, in a fresh range that one word publishes.
-    pub(super) fn rewrite(&mut self, id: u32, list: &List, steps: &mut Steps) -> Result<(), Table> {
+    /// Gives the group another list, in a fresh range that one word publishes. What it says is short is only the ring, as in
+    /// [`Self::create`].
+    pub(super) fn rewrite(
+        &mut self,
+        id: u32,
+        list: &List,
+        steps: &mut Steps,
+    ) -> Result<Option<Shortage>, Shortage> {
         if self.is(id, list) {
             let members = self.take_members(list)?;
             self.replace_members(id, members);
-            return Ok(());
+            return Ok(self.enlarge_ring(id, list, steps));
         }
-        let prepared = self.prepare(list, steps)?;
+        let had_ring = self.entries.get(&id).is_some_and(|it| it.ring.is_some());
+        let prepared = self.prepare(list, had_ring, steps)?;
         self.replace_members(id, prepared.members);
         self.publish(id, prepared.ids, prepared.first, prepared.ring, steps);
-        Ok(())
+        Ok(prepared.shortage)
+    }
+
+    /// Gives a group whose ring is smaller than wished a larger one, if there is room now; says what is still short.
+    fn enlarge_ring(&mut self, id: u32, list: &List, steps: &mut Steps) -> Option<Shortage> {
+        if list.algorithm == Algorithm::Random {
+            return None;
+        }
+        let places = list.selectable();
+        let old = self.entries.get(&id)?.ring;
+        if let Some(start) = self.rings.acquire_larger(&places, old, false, steps)
+            && let Some(mut group) = self.entries.remove(&id)
+        {
+            group.ring = Some(start);
+            if let Some(old) = old {
+                self.rings.release(old);
+                steps.freed = true;
+            }
+            steps.unpublished = true;
+            steps.groups.push(self.publication(id, &group));
+            self.entries.insert(id, group);
+        }
+        let ring = self.entries.get(&id)?.ring;
+        self.rings.shortage(&places, ring)
     }
 
     /// For want of room the group keeps its list; what is no longer wished in it gives its slots to the others.
@@ -334,72 +337,90 @@ impl Groups {
     }
 
     /// Takes what the list needs; takes nothing where something does not fit.
-    fn prepare(&mut self, list: &List, steps: &mut Steps) -> Result<Prepared, Table> {
-        let members = self.take_members(list)?;
+    fn prepare(
+        &mut self,
+        list: &List,
+        replaces_ring: bool,
+        steps: &mut Steps,
+    ) -> Result<Prepared, Shortage> {
         let places = list.selectable();
+        let first = self.take_slots(&places)?;
+        let members = match self.take_members(list) {
+            Ok(members) => members,
+            Err(shortage) => {
+                if !places.is_empty() {
+                    self.slots.release(first, places.len() as u32);
+                }
+                return Err(shortage);
+            }
+        };
         let ids: Vec<u32> = places
             .iter()
             .filter_map(|place| self.backends.find(place))
             .collect();
-        match self.take_ranges(list.algorithm, &places, steps) {
-            Ok((first, ring)) => {
-                if !ids.is_empty() {
-                    steps.slots.push(MapOp::Slots {
-                        first,
-                        backends: ids.clone(),
-                    });
-                }
-                Ok(Prepared {
-                    members,
-                    ids,
-                    first,
-                    ring,
-                })
-            }
-            Err(table) => {
-                for member in members {
-                    self.backends.release(member);
-                }
-                Err(table)
-            }
+        if !ids.is_empty() {
+            steps.slots.push(MapOp::Slots {
+                first,
+                backends: ids.clone(),
+            });
         }
+        let (ring, shortage) = match list.algorithm {
+            Algorithm::Random => (None, None),
+            Algorithm::Maglev => self.take_ring(&places, replaces_ring, steps),
+        };
+        Ok(Prepared {
+            members,
+            ids,
+            first,
+            ring,
+            shortage,
+        })
     }
 
-    fn take_members(&mut self, list: &List) -> Result<Vec<Member>, Table> {
-        let mut members = Vec::with_capacity(list.backends.len());
-        for backend in &list.backends {
-            let Some(member) = self.backends.acquire(backend, list.protocol) else {
-                for member in members {
-                    self.backends.release(member);
-                }
-                return Err(Table::Backends);
-            };
-            members.push(member);
+    fn take_members(&mut self, list: &List) -> Result<Vec<Member>, Shortage> {
+        let unknown = |backend: &&wish::Backend| {
+            let place = Place::new(backend.address, backend.port, list.protocol);
+            self.backends.find(&place).is_none()
+        };
+        let need = list.backends.iter().filter(unknown).count() as u32;
+        if need > self.backends.room().total {
+            return Err(Shortage {
+                table: Table::Backends,
+                need,
+            });
         }
-        Ok(members)
+        let members = list.backends.iter();
+        Ok(members
+            .filter_map(|backend| self.backends.acquire(backend, list.protocol))
+            .collect())
     }
 
-    fn take_ranges(
-        &mut self,
-        algorithm: Algorithm,
-        places: &[Place],
-        steps: &mut Steps,
-    ) -> Result<(u32, Option<u32>), Table> {
+    /// A range for a list, 0 where the list is empty.
+    fn take_slots(&mut self, places: &[Place]) -> Result<u32, Shortage> {
         if places.is_empty() {
-            return Ok((0, None));
+            return Ok(0);
         }
-        let count = u32::from(u16::try_from(places.len()).map_err(|_| Table::Slots)?);
-        let first = self.slots.allocate(count).ok_or(Table::Slots)?;
-        match algorithm {
-            Algorithm::Random => Ok((first, None)),
-            Algorithm::Maglev => match self.rings.acquire(places, steps) {
-                Some(start) => Ok((first, Some(start))),
-                None => {
-                    self.slots.release(first, count);
-                    Err(Table::Rings)
-                }
-            },
-        }
+        let count = places.len() as u32;
+        let short = Shortage {
+            table: Table::Slots,
+            need: count,
+        };
+        // A group's word counts in 16 bits.
+        u16::try_from(count).map_err(|_| Shortage {
+            need: u32::MAX,
+            ..short
+        })?;
+        self.slots.allocate(count).ok_or(short)
+    }
+
+    fn take_ring(
+        &mut self,
+        places: &[Place],
+        replaces: bool,
+        steps: &mut Steps,
+    ) -> (Option<u32>, Option<Shortage>) {
+        let ring = self.rings.acquire_larger(places, None, replaces, steps);
+        (ring, self.rings.shortage(places, ring))
     }
 
     fn replace_members(&mut self, id: u32, members: Vec<Member>) {

@@ -2,11 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What is free of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Room {
+    /// All of it.
+    pub(super) total: u32,
+    /// In one piece.
+    pub(super) longest: u32,
+}
+
+impl Room {
+    /// Room of a table whose entries may be anywhere.
+    pub(super) fn scattered(total: u32) -> Self {
+        Self {
+            total,
+            longest: total,
+        }
+    }
+}
+
 /// What is free of `first..end`. The shortest free range that is long enough is used, and of equal ones the lowest.
 #[derive(Debug)]
 pub(super) struct Ranges {
     free: BTreeMap<u32, u32>,
     by_length: BTreeSet<(u32, u32)>,
+    total: u32,
 }
 
 impl Ranges {
@@ -14,11 +34,20 @@ impl Ranges {
         let mut ranges = Self {
             free: BTreeMap::new(),
             by_length: BTreeSet::new(),
+            total: 0,
         };
         if first < end {
             ranges.insert(first, end - first);
         }
         ranges
+    }
+
+    /// How much is free, and how much of it in one piece.
+    pub(super) fn room(&self) -> Room {
+        Room {
+            total: self.total,
+            longest: self.by_length.last().map_or(0, |(length, _)| *length),
+        }
     }
 
     /// Takes a range of this length, which is not 0.
@@ -73,11 +102,13 @@ impl Ranges {
     fn insert(&mut self, start: u32, length: u32) {
         self.free.insert(start, length);
         self.by_length.insert((length, start));
+        self.total += length;
     }
 
     fn remove(&mut self, start: u32, length: u32) {
         self.free.remove(&start);
         self.by_length.remove(&(length, start));
+        self.total -= length;
     }
 }
 
@@ -125,9 +156,12 @@ mod tests {
                     ranges.release(start, length);
                 }
             }
+            let taken_now: u32 = taken.iter().map(|(_, length)| length).sum();
+            prop_assert_eq!(ranges.room().total, 64 - taken_now);
             for (start, length) in taken {
                 ranges.release(start, length);
             }
+            prop_assert_eq!(ranges.room(), Room::scattered(64));
             prop_assert_eq!(ranges.allocate(64), Some(0));
         }
     }

@@ -5,10 +5,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use lb_abi::{RING_SIZES, RING_UNIT};
 
 use super::place::{Place, octets};
-use super::ranges::Ranges;
+use super::ranges::{Ranges, Room};
 use super::steps::Steps;
+use super::waiting::Shortage;
 use crate::op::MapOp;
+use crate::report::Table;
 use crate::ring::{ring, ring_class};
+
+/// Places per backend that a ring has at least that stands in for a larger one: no backend gets a tenth more than another.
+const FEWEST_PLACES: usize = 10;
+/// This part of the memory is kept for lists that change: each needs a new ring before its old one is free.
+const SPARE: u32 = 64;
 
 /// What a ring is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,7 +30,7 @@ struct Recipe {
 impl Recipe {
     /// Backends are named by their address, so that the ports of a Service share a ring; with the port where a list has an address
     /// twice.
-    fn new(places: &[Place], maximum: u32) -> Self {
+    fn new(places: &[Place], class: u8) -> Self {
         let mut addresses = BTreeSet::new();
         let with_port = !places.iter().all(|place| addresses.insert(place.address));
         let mut names = Vec::with_capacity(places.len() * 18);
@@ -34,7 +41,7 @@ impl Recipe {
             }
         }
         Self {
-            class: ring_class(places.len(), maximum),
+            class,
             names: names.into(),
             width: if with_port { 18 } else { 16 },
         }
@@ -63,6 +70,8 @@ pub(super) struct Rings {
     by_recipe: HashMap<Recipe, u32>,
     /// Ranges, in `RING_UNIT`s.
     units: Ranges,
+    /// How many of them are for lists that change.
+    spare: u32,
     idle: BTreeSet<u32>,
     maximum: u32,
     seed: u32,
@@ -74,6 +83,7 @@ impl Rings {
             entries: BTreeMap::new(),
             by_recipe: HashMap::new(),
             units: Ranges::new(0, capacity / RING_UNIT),
+            spare: capacity / RING_UNIT / SPARE,
             idle: BTreeSet::new(),
             maximum,
             seed,
@@ -84,21 +94,58 @@ impl Rings {
         self.entries.get(&start).map_or(0, |entry| entry.class)
     }
 
-    /// The ring of this list, where it is in the map.
-    pub(super) fn find(&self, places: &[Place]) -> Option<u32> {
-        self.by_recipe
-            .get(&Recipe::new(places, self.maximum))
-            .copied()
+    /// What lists without a ring may have.
+    pub(super) fn room(&self) -> Room {
+        let room = self.units.room();
+        let total = room.total.saturating_sub(self.spare);
+        Room {
+            total,
+            longest: room.longest.min(total),
+        }
     }
 
-    /// Counts one more user of the ring of this list, and writes it where it is not in the map; `None` where there is no room.
-    pub(super) fn acquire(&mut self, places: &[Place], steps: &mut Steps) -> Option<u32> {
-        let recipe = Recipe::new(places, self.maximum);
-        if let Some(&start) = self.by_recipe.get(&recipe) {
-            self.count(start);
-            return Some(start);
+    /// Whether this is a ring of this list, of whatever size.
+    pub(super) fn is_of(&self, start: u32, places: &[Place]) -> bool {
+        let entry = self.entries.get(&start);
+        entry
+            .and_then(|entry| entry.recipe.as_ref())
+            .is_some_and(|recipe| *recipe == Recipe::new(places, recipe.class))
+    }
+
+    /// Counts one more user of the largest ring of this list for which there is room, and writes it where it is not in the map. `None`
+    /// where there is no room for one that is larger than the one it has.
+    pub(super) fn acquire_larger(
+        &mut self,
+        places: &[Place],
+        than: Option<u32>,
+        replaces: bool,
+        steps: &mut Steps,
+    ) -> Option<u32> {
+        let floor = than.map_or(0, |start| self.class(start));
+        let classes = classes(places.len(), self.maximum).take_while(|class| *class > floor);
+        let mut recipe: Option<Recipe> = None;
+        for class in classes {
+            let recipe = recipe.get_or_insert_with(|| Recipe::new(places, class));
+            recipe.class = class;
+            if let Some(&start) = self.by_recipe.get(recipe) {
+                self.count(start);
+                return Some(start);
+            }
+            if let Some(start) = self.allocate(units(class), replaces) {
+                self.write(start, recipe.clone(), steps);
+                return Some(start);
+            }
         }
-        let start = self.units.allocate(units(recipe.class))? * RING_UNIT;
+        None
+    }
+
+    fn allocate(&mut self, length: u32, replaces: bool) -> Option<u32> {
+        let fits = replaces || length <= self.room().total;
+        let found = fits.then(|| self.units.allocate(length)).flatten()?;
+        Some(found * RING_UNIT)
+    }
+
+    fn write(&mut self, start: u32, recipe: Recipe, steps: &mut Steps) {
         steps.rings.push(MapOp::Ring {
             start,
             ordinals: recipe.ordinals(self.seed),
@@ -113,7 +160,17 @@ impl Rings {
                 reserved: true,
             },
         );
-        Some(start)
+    }
+
+    /// What a list with this ring lacks for the next larger one that it may have; nothing where it has what is wished.
+    pub(super) fn shortage(&self, places: &[Place], ring: Option<u32>) -> Option<Shortage> {
+        let class = ring.map_or(0, |start| self.class(start));
+        let mut larger = classes(places.len(), self.maximum).take_while(|other| *other > class);
+        let first = larger.next()?;
+        Some(Shortage {
+            table: Table::Rings,
+            need: units(larger.last().unwrap_or(first)),
+        })
     }
 
     /// Counts one more user of a ring that was found at the start: of this class, with these ordinals, for this list.
@@ -128,8 +185,8 @@ impl Rings {
             self.count(start);
             return;
         }
-        let recipe = Recipe::new(places, self.maximum);
-        let is_ours = recipe.class == class
+        let recipe = Recipe::new(places, class);
+        let is_ours = classes(places.len(), self.maximum).any(|other| other == class)
             && !self.by_recipe.contains_key(&recipe)
             && ordinals.is_some_and(|found| *found == recipe.ordinals(self.seed));
         let reserved = self.units.reserve(start / RING_UNIT, units(class));
@@ -183,6 +240,15 @@ impl Rings {
             steps.unpublished = true;
         }
     }
+}
+
+/// Classes of rings that a list of so many backends may have: the one that it should have, then ever smaller ones that will do.
+fn classes(backends: usize, maximum: u32) -> impl Iterator<Item = u8> {
+    let wished = ring_class(backends, maximum);
+    let will_do = move |class: &u8| {
+        *class == wished || RING_SIZES[usize::from(*class)] as usize >= FEWEST_PLACES * backends
+    };
+    (1..=wished).rev().take_while(will_do)
 }
 
 fn units(class: u8) -> u32 {

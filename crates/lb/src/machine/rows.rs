@@ -12,6 +12,7 @@ use super::claims::Kind;
 use super::filters::{Filter, Filters};
 use super::groups::Groups;
 use super::place::{Place, family};
+use super::ranges::Room;
 use super::steps::Steps;
 use crate::op::{FrontendKey, MapOp};
 use crate::wish::{Algorithm, Family};
@@ -187,14 +188,25 @@ impl Rows {
         self.nodes = nodes;
     }
 
-    /// Whether the rows of a frontend fit.
-    pub(super) fn has_room(&self, place: &Place, kind: Kind, two_scopes: bool) -> bool {
+    /// Entries of the map that the rows of a frontend need, besides those that are there.
+    pub(super) fn needed(&self, place: &Place, kind: Kind, two_scopes: bool) -> u32 {
         let row = self.rows.get(place);
         let mut needed = 0;
         needed += u32::from(row.is_none_or(|row| row.external.is_none()));
         needed += u32::from(two_scopes && row.is_none_or(|row| row.internal.is_none()));
         needed += u32::from(self.lacks_wildcard(place.address, kind));
-        self.used[place.family() as usize] + needed <= self.limit
+        needed
+    }
+
+    /// Whether the rows of a frontend fit.
+    pub(super) fn has_room(&self, place: &Place, kind: Kind, two_scopes: bool) -> bool {
+        let used = self.used[place.family() as usize];
+        used + self.needed(place, kind, two_scopes) <= self.limit
+    }
+
+    /// What is free of a family's table.
+    pub(super) fn room(&self, family: Family) -> Room {
+        Room::scattered(self.limit.saturating_sub(self.used[family as usize]))
     }
 
     fn lacks_wildcard(&self, address: IpAddr, kind: Kind) -> bool {

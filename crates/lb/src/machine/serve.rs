@@ -6,10 +6,11 @@ use std::sync::Arc;
 use lb_abi::Frontend;
 
 use super::claims::{Claim, Claims};
-use super::groups::List;
+use super::list::List;
 use super::place::Place;
 use super::rows::{Row, scoped};
 use super::steps::Steps;
+use super::waiting::Shortage;
 use super::{Held, Machine, Origin, Served};
 use crate::report::{Table, WithheldReason};
 use crate::wish::Wish;
@@ -23,8 +24,8 @@ struct Use {
     lists: BTreeSet<usize>,
 }
 
-/// The group behind each list of a service, or why there is none or an old one.
-type Placed = Vec<(Option<u32>, Option<Table>)>;
+/// The group behind each list of a service, or why there is none, or not such as it should be.
+type Placed = Vec<(Option<u32>, Option<Shortage>)>;
 
 impl Machine {
     /// Makes of a service what the wish says of it, if anything. Services that may have a row now, or lose one, or wait for one that
@@ -48,11 +49,13 @@ impl Machine {
         let uses = self.uses(name, &claims, &won, &given_up, wish);
         let placed = self.place_lists(&claims, &needed, &uses, steps);
         let served = self.write_rows(name, &claims, &won, &placed, work, steps);
+        self.waiting.set(name, served.needs);
         if let Some(service) = service {
             let reasons = served.reasons.keys().copied().collect();
             for (reason, count) in served.reasons {
-                let services = self.withheld.entry(reason).or_default();
-                services.insert(Arc::clone(name), count.max(1));
+                let short = self.withheld.entry(reason).or_default();
+                short.services.insert(Arc::clone(name), count.max(1));
+                short.count += count.max(1);
             }
             for held in served.places.iter().filter(|held| held.is_named) {
                 self.rows.claim(held.place.address, held.is_missing);
@@ -77,9 +80,9 @@ impl Machine {
             self.rows.unclaim(held.place.address, held.is_missing);
         }
         for reason in &old.reasons {
-            if let Some(services) = self.withheld.get_mut(reason) {
-                services.remove(name);
-                if services.is_empty() {
+            if let Some(short) = self.withheld.get_mut(reason) {
+                short.count -= short.services.remove(name).unwrap_or_default();
+                if short.services.is_empty() {
                     self.withheld.remove(reason);
                 }
             }
@@ -205,17 +208,17 @@ impl Machine {
         group: Option<u32>,
         list: &List,
         steps: &mut Steps,
-    ) -> (Option<u32>, Option<Table>) {
+    ) -> (Option<u32>, Option<Shortage>) {
         match group {
             None => match self.groups.create(list, steps) {
-                Ok(group) => (Some(group), None),
-                Err(table) => (None, Some(table)),
+                Ok((group, shortage)) => (Some(group), shortage),
+                Err(shortage) => (None, Some(shortage)),
             },
             Some(group) => match self.groups.rewrite(group, list, steps) {
-                Ok(()) => (Some(group), None),
-                Err(table) => {
+                Ok(shortage) => (Some(group), shortage),
+                Err(shortage) => {
                     self.groups.mend(group, list, steps);
-                    (Some(group), Some(table))
+                    (Some(group), Some(shortage))
                 }
             },
         }
@@ -291,8 +294,11 @@ impl Machine {
             let place = claim.place;
             let was_missing = self.is_missing(&place);
             let refusal = if *won {
-                self.write_row(name, claim, placed, steps)
-                    .map(WithheldReason::Full)
+                let shortage = self.write_row(name, claim, placed, steps);
+                shortage.map(|shortage| {
+                    outcome.wants(shortage);
+                    WithheldReason::Full(shortage.table)
+                })
             } else {
                 Some(WithheldReason::FrontendTaken)
             };
@@ -322,14 +328,14 @@ impl Machine {
         row.is_none_or(|row| row.external.is_none())
     }
 
-    /// Writes a row, or says which table is full.
+    /// Writes a row. Says which table is full, if one is.
     fn write_row(
         &mut self,
         name: &Arc<str>,
         claim: &Claim,
         placed: &Placed,
         steps: &mut Steps,
-    ) -> Option<Table> {
+    ) -> Option<Shortage> {
         let place = claim.place;
         let (external, mut full) = placed[claim.external];
         let internal = claim.internal.map(|list| placed[list]);
@@ -349,7 +355,14 @@ impl Machine {
                 self.rows.keep(&place, name, claim.kind);
                 self.loose.remove(&place);
             }
-            return Some(full.unwrap_or(Table::Frontends(place.family())));
+            return Some(
+                full.unwrap_or(Shortage {
+                    table: Table::Frontends(place.family()),
+                    need: self
+                        .rows
+                        .needed(&place, claim.kind, claim.internal.is_some()),
+                }),
+            );
         };
         let frontend = |group, flags| Frontend { group, flags };
         let row = Row {
@@ -370,6 +383,15 @@ struct Outcome {
     places: Vec<Held>,
     /// Frontends that are withheld.
     reasons: BTreeMap<WithheldReason, usize>,
+    /// The least of each table that would bring the service further.
+    needs: BTreeMap<Table, u32>,
+}
+
+impl Outcome {
+    fn wants(&mut self, shortage: Shortage) {
+        let need = self.needs.entry(shortage.table).or_insert(shortage.need);
+        *need = shortage.need.min(*need);
+    }
 }
 
 fn won_claims<'a>(claims: &'a Claims, won: &'a [bool]) -> impl Iterator<Item = &'a Claim> {

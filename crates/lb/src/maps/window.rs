@@ -16,7 +16,7 @@ use crate::bpf::map_shape;
 /// The values of an array map that may be mapped, one after the other. All access is by atomic words, so that neither this process nor a
 /// program in the kernel sees half of one.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     start: NonNull<u8>,
     length: usize,
 }
@@ -29,7 +29,7 @@ unsafe impl Sync for Window {}
 impl Window {
     /// Maps all values of the map. `None` if it is no array of values of that many bytes, which must be a multiple of eight: else the kernel
     /// leaves gaps.
-    pub(super) fn open(map: BorrowedFd<'_>, value_size: usize) -> io::Result<Option<Self>> {
+    pub(crate) fn open(map: BorrowedFd<'_>, value_size: usize) -> io::Result<Option<Self>> {
         let shape = map_shape(map)?;
         let array = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
         if shape.kind != array
@@ -57,17 +57,17 @@ impl Window {
         Ok(Some(Self { start, length }))
     }
 
-    pub(super) fn words64(&self) -> &[AtomicU64] {
+    pub(crate) fn words64(&self) -> &[AtomicU64] {
         // SAFETY: the mapping is that long, begins at a page and lives as long as `self`; whoever else has it uses atomics or is the kernel.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.length / 8) }
     }
 
-    pub(super) fn words32(&self) -> &[AtomicU32] {
+    pub(crate) fn words32(&self) -> &[AtomicU32] {
         // SAFETY: as in `words64`.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.length / 4) }
     }
 
-    pub(super) fn words16(&self) -> &[AtomicU16] {
+    pub(crate) fn words16(&self) -> &[AtomicU16] {
         // SAFETY: as in `words64`.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.length / 2) }
     }

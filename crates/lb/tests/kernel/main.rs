@@ -10,11 +10,14 @@
 )]
 
 mod attach;
+mod burst;
+mod capabilities;
 mod change;
 mod child;
 mod cleanup;
 mod foreign;
 mod maps;
+mod memory;
 mod place;
 mod restart;
 mod sockets;
@@ -37,7 +40,10 @@ fn run() -> Conclusion {
     let claims = [
         maps::claims(),
         attach::claims(),
+        burst::claims(),
+        capabilities::claims(),
         change::claims(),
+        memory::claims(),
         restart::claims(),
         sockets::claims(),
         cleanup::claims(),

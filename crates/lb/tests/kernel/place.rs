@@ -21,6 +21,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use aya::programs::{SchedClassifier, TcAttachType};
 use lab::namespace::Namespace;
 use lab::state::StateFolder;
 use lb::{
@@ -180,6 +181,15 @@ impl Place {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Whether a program is attached to an interface's traffic control.
+    pub(crate) fn has_programs(&self, interface: &str) -> bool {
+        let directions = [TcAttachType::Ingress, TcAttachType::Egress];
+        directions.into_iter().any(|direction| {
+            let attached = SchedClassifier::query_tcx(interface, direction);
+            attached.is_ok_and(|(_, programs)| !programs.is_empty())
+        })
+    }
+
     /// The names of what is pinned in a folder below the root.
     pub(crate) fn pinned(&self, folder: &str) -> Vec<String> {
         names(&self.pin_root().join("v1").join(folder))
@@ -219,13 +229,12 @@ impl Place {
         } else {
             "[::]:0"
         };
-        let bind = || UdpSocket::bind(any).unwrap();
-        let socket = self.client.run(bind).unwrap();
-        socket.connect(target).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_millis(200)))
-            .unwrap();
-        socket
+        connected(&self.client, any, target)
+    }
+
+    /// A socket of the pod, connected to an IPv4 address.
+    pub(crate) fn pod_socket(&self, target: SocketAddr) -> UdpSocket {
+        connected(&self.pod, "0.0.0.0:0", target)
     }
 
     /// Whether the client gets an answer from the virtual address of a family.
@@ -235,6 +244,16 @@ impl Place {
         let mut buffer = [0; 16];
         socket.send(b"ping").is_ok() && socket.recv(&mut buffer).is_ok_and(|length| length == 4)
     }
+}
+
+fn connected(namespace: &Namespace, own: &str, target: SocketAddr) -> UdpSocket {
+    let bind = || UdpSocket::bind(own).unwrap();
+    let socket = namespace.run(bind).unwrap();
+    socket.connect(target).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    socket
 }
 
 /// Waits until something holds.

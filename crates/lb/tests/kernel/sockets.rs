@@ -33,14 +33,6 @@ pub(crate) fn claims() -> Vec<Claim> {
             without_a_control_group,
         ),
         ("sockets_can_be_switched_off", sockets_can_be_switched_off),
-        (
-            "a_missing_capability_is_named",
-            a_missing_capability_is_named,
-        ),
-        (
-            "three_capabilities_are_enough",
-            three_capabilities_are_enough,
-        ),
     ]
 }
 
@@ -90,7 +82,7 @@ fn cluster_wish() -> Wish {
 }
 
 /// What a child of this program says, in a role.
-fn child(command: &mut Command, role: &str, arguments: &[&str]) -> Vec<String> {
+pub(crate) fn child(command: &mut Command, role: &str, arguments: &[&str]) -> Vec<String> {
     let child = command.arg(format!("child:{role}")).args(arguments);
     let output = child.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -99,7 +91,7 @@ fn child(command: &mut Command, role: &str, arguments: &[&str]) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-fn this_program() -> PathBuf {
+pub(crate) fn this_program() -> PathBuf {
     std::env::current_exe().unwrap()
 }
 
@@ -221,44 +213,5 @@ fn sockets_can_be_switched_off() {
         assert_eq!(again.ready().sockets, Sockets::Off);
         assert_eq!(links(place), []);
         again.stop();
-    });
-}
-
-/// What a start says with these capabilities, as `setpriv` writes them.
-fn start_with(place: &Place, capabilities: &str) -> String {
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--bounding-set", capabilities])
-        .arg(this_program());
-    let root = place.pin_root();
-    child(&mut command, "start", &[root.to_str().unwrap()]).join("\n")
-}
-
-fn a_missing_capability_is_named() {
-    at_a_node("lacking", |place| {
-        for (capabilities, text) in [
-            (
-                "-bpf,-sys_admin",
-                "not permitted: CAP_BPF is missing, to make maps and load programs",
-            ),
-            (
-                "-net_admin",
-                "not permitted: CAP_NET_ADMIN is missing, to attach programs to interfaces and sockets",
-            ),
-            (
-                "-perfmon,-sys_admin",
-                "not permitted: CAP_PERFMON is missing, to have the kernel accept programs that compute with packet addresses",
-            ),
-        ] {
-            assert_eq!(start_with(place, capabilities), text);
-        }
-        assert!(!place.pin_root().exists(), "nothing was begun");
-    });
-}
-
-fn three_capabilities_are_enough() {
-    at_a_node("enough", |place| {
-        let text = start_with(place, "-all,+bpf,+net_admin,+perfmon");
-        assert_eq!(text, "started");
     });
 }

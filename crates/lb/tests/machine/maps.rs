@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb::{Capacity, Contents, FrontendKey, MapOp};
 use lb_abi::backend_flags::{LOCAL, PRESENT};
-use lb_abi::frontend_flags::{RING, TWO_SCOPES, WILDCARD};
+use lb_abi::frontend_flags::{TWO_SCOPES, WILDCARD};
 use lb_abi::{
     Backend, FILTER_BACKENDS, FILTER_FRONTENDS, FILTER_WORDS, Frontend, Group, RING_SIZES, Scope,
     filter_bit,
@@ -35,8 +35,8 @@ pub(crate) struct Maps {
 struct UnderWay {
     two_scopes: BTreeSet<FrontendKey>,
     groups: BTreeSet<u32>,
-    /// Words of groups, with whether a ring is asked, and the list as it was.
-    words: BTreeMap<(u64, bool), Vec<u32>>,
+    /// Words of groups, and the list as it was.
+    words: BTreeMap<u64, Vec<u32>>,
     /// Backend ids, with their generation.
     backends: BTreeSet<(u32, u32)>,
 }
@@ -179,8 +179,7 @@ impl Maps {
                     .map_or(0, |backend| backend.generation);
                 self.under_way.backends.insert((*id, generation));
             }
-            let asks_ring = frontend.flags & RING != 0;
-            self.under_way.words.insert((word, asks_ring), list);
+            self.under_way.words.insert(word, list);
         }
     }
 
@@ -207,7 +206,7 @@ impl Maps {
                 return Some(format!("{key:?} has no row for those inside"));
             }
             let word = self.groups.get(&frontend.group).copied().unwrap_or(0);
-            if let Some(problem) = self.problem_of_word(word, frontend.flags & RING != 0, None) {
+            if let Some(problem) = self.problem_of_word(word, None) {
                 return Some(format!("{key:?}, group {}: {problem}", frontend.group));
             }
             let address = address_of(key);
@@ -231,12 +230,12 @@ impl Maps {
         }
         for group in &self.under_way.groups {
             let word = self.groups.get(group).copied().unwrap_or(0);
-            if let Some(problem) = self.problem_of_word(word, false, None) {
+            if let Some(problem) = self.problem_of_word(word, None) {
                 return Some(format!("group {group} under way: {problem}"));
             }
         }
-        for ((word, asks_ring), list) in &self.under_way.words {
-            if let Some(problem) = self.problem_of_word(*word, *asks_ring, Some(list)) {
+        for (word, list) in &self.under_way.words {
+            if let Some(problem) = self.problem_of_word(*word, Some(list)) {
                 return Some(format!(
                     "word {:?} under way: {problem}",
                     Group::unpack(*word)
@@ -252,12 +251,7 @@ impl Maps {
         None
     }
 
-    fn problem_of_word(
-        &self,
-        word: u64,
-        asks_ring: bool,
-        was: Option<&Vec<u32>>,
-    ) -> Option<String> {
+    fn problem_of_word(&self, word: u64, was: Option<&Vec<u32>>) -> Option<String> {
         let group = Group::unpack(word);
         if group.count == 0 {
             return (word != 0).then(|| "a word without a list".to_owned());
@@ -278,9 +272,7 @@ impl Maps {
             return Some(format!("the list was {was:?} and is {list:?}"));
         }
         let size = RING_SIZES[usize::from(group.ring_class)] as usize;
-        if asks_ring && size == 0 {
-            return Some("no ring".to_owned());
-        }
+        // Without a ring, for which there may be no room, programs choose at random.
         let ring = &self.rings[group.ring_start as usize..][..size];
         ring.iter()
             .any(|ordinal| usize::from(*ordinal) >= list.len())
