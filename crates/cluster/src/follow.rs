@@ -392,11 +392,12 @@ impl Freshness {
             Told::Removed(name) => return Some(News::Removed(name)),
             Told::Absent => {
                 let first = self.unlisted.remove(&kind);
+                // An API server that answers so is there again, whether or not the answer is known.
+                self.found(kind);
                 if !self.absent.insert(kind) && !first {
                     return None;
                 }
                 debug!(%kind, "the API server does not know this kind");
-                self.found(kind);
                 return Some(News::Absent);
             }
             Told::Connected => {

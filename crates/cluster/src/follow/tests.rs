@@ -370,3 +370,23 @@ async fn a_broken_watch_is_told_and_the_snapshot_stays() {
         .expect("the owner lives");
     assert_eq!(scene.next().await, None, "nothing has changed");
 }
+
+#[tokio::test]
+async fn a_kind_that_does_not_exist_is_not_lost_once_the_api_server_is_back() {
+    let mut scene = scene(&[Kind::CiliumNode]);
+    scene.tell(Change::CiliumNode(Told::Absent)).await;
+    scene.next().await.expect("a snapshot");
+    let lost = Told::Lost("connection refused".to_owned());
+    scene.tell(Change::CiliumNode(lost)).await;
+    let mut freshness = scene.freshness.clone();
+    let lost = freshness.wait_for(|freshness| !freshness.is_live());
+    lost.await.expect("the owner lives");
+    scene.tell(Change::CiliumNode(Told::Absent)).await;
+    let found = timeout(
+        Duration::from_secs(1),
+        freshness.wait_for(Freshness::is_live),
+    )
+    .await;
+    found.expect("in time").expect("the owner lives");
+    assert!(scene.next().await.is_none(), "nothing else has changed");
+}
