@@ -71,8 +71,9 @@ impl Hook {
 
 /// For how long links are made before something else has its turn. One more is always made.
 const TURN: Duration = Duration::from_millis(10);
-/// Where so many pods wait for links, filters stand in. The links of fewer are there within a tenth of a second.
-const MANY: usize = 3;
+/// Where so many pods wait for links, filters stand in. The links of fewer are there within a fifth of a second, and an interface may lose
+/// a packet when its filters go.
+const MANY: usize = 8;
 /// Links that filters stand in for are made when nothing has been heard of interfaces for so long: while one is made, nobody can make an
 /// interface.
 const CALM: Duration = Duration::from_millis(100);
