@@ -3,8 +3,12 @@
 use crate::command::{self, section};
 use crate::error::Error;
 use crate::workspace::Workspace;
-use crate::{setup, test};
+use crate::{image, setup, test};
 use cargo_metadata::TargetKind;
+use std::process::Command;
+
+/// The bench that boots a lab and compares with kube-proxy.
+const REQUESTS: &str = "requests";
 
 /// Runs the bench targets of the workspace one after the other. They run alone: numbers taken beside other work mean nothing.
 pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<(), Error> {
@@ -21,7 +25,7 @@ pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<(), Error
                 continue;
             }
             section(&format!("bench {name} {}", target.name));
-            command::run(&mut workspace.cargo([
+            let mut bench = workspace.cargo([
                 "bench",
                 "--quiet",
                 "--locked",
@@ -29,8 +33,29 @@ pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<(), Error
                 name,
                 "--bench",
                 &target.name,
-            ]))?;
+            ]);
+            if target.name == REQUESTS {
+                prepare_lab(workspace, &mut bench)?;
+            }
+            command::run(&mut bench)?;
         }
     }
+    Ok(())
+}
+
+/// What a bench in the lab needs beside its own program: the image under test, kube-proxy, and the lab's programs, which it looks for beside
+/// itself.
+fn prepare_lab(workspace: &Workspace, bench: &mut Command) -> Result<(), Error> {
+    setup::kube_proxy(workspace)?;
+    let programs = [
+        "build",
+        "--quiet",
+        "--release",
+        "--locked",
+        "--package",
+        "lab",
+    ];
+    command::run(workspace.cargo(programs).arg("--bins"))?;
+    bench.env("TOMBOLO_IMAGE", image::for_lab(workspace)?);
     Ok(())
 }

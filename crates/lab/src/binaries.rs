@@ -59,6 +59,12 @@ pub const KUBERNETES: Tool = Tool {
     ],
 };
 
+/// What balances Services where nothing replaces it: of the same module, lies beside the others, and is built only where it is measured.
+pub const KUBE_PROXY: Tool = Tool {
+    binaries: &[binary("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy")],
+    ..KUBERNETES
+};
+
 /// The store behind the API server.
 pub const ETCD: Tool = Tool {
     name: "etcd",
@@ -146,7 +152,7 @@ pub const GOBGP: Tool = Tool {
     variables: &[],
 };
 
-/// All of them, cheapest to build first.
+/// Those that every lab runs, cheapest to build first.
 pub const TOOLS: &[Tool] = &[CRANE, CNI, HELM, GOBGP, ETCD, CONTAINERD, KUBERNETES];
 
 impl Tool {

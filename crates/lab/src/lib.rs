@@ -35,6 +35,7 @@ pub mod diagnostics;
 pub mod error;
 pub mod fault;
 pub mod image;
+pub mod kube_proxy;
 pub mod machine;
 pub mod namespace;
 pub mod network;

@@ -235,7 +235,8 @@ fn folder(state: &StateFolder, spec: &NodeSpec) -> PathBuf {
     state.path().join("nodes").join(&spec.name)
 }
 
-fn kubeconfig(state: &StateFolder, spec: &NodeSpec) -> PathBuf {
+/// By which the programs of a node reach the API server, as its kubelet.
+pub(crate) fn kubeconfig(state: &StateFolder, spec: &NodeSpec) -> PathBuf {
     state
         .path()
         .join("pki")

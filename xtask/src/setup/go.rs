@@ -6,7 +6,7 @@ use super::version::Version;
 use crate::command;
 use crate::error::{Error, InFile};
 use crate::workspace::Workspace;
-use ::lab::binaries::{Binary, TOOLS, Tool};
+use ::lab::binaries::{Binary, Tool};
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command, Stdio};
@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 /// How often a build tells how far it is when nobody watches a terminal.
 const NEWS: Duration = Duration::from_secs(30);
 
-/// Brings every program of the table that the machine cache lacks.
-pub(crate) fn install(workspace: &Workspace) -> Result<(), Error> {
+/// Brings every program of these tools that the machine cache lacks.
+pub(crate) fn install(workspace: &Workspace, tools: &'static [Tool]) -> Result<(), Error> {
     let mut missing = Vec::new();
-    for tool in TOOLS {
+    for tool in tools {
         for program in tool.binaries {
             if !tool.folder().join(program.file).exists() && !adopt(tool, program)? {
                 missing.push((tool, program));
@@ -30,7 +30,7 @@ pub(crate) fn install(workspace: &Workspace) -> Result<(), Error> {
     }
     require_go()?;
     println!(
-        "setup: {} programs to build from Go modules (all of them: about 8 minutes on two cores)",
+        "setup: {} to build from Go modules (all that a lab needs: about 8 minutes on two cores)",
         missing.len()
     );
     for (done, (tool, program)) in missing.iter().enumerate() {

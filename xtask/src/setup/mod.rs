@@ -14,6 +14,7 @@ pub(crate) mod version;
 use crate::command::seconds;
 use crate::error::{Error, InFile};
 use crate::workspace::Workspace;
+use ::lab::binaries::{KUBE_PROXY, TOOLS};
 use std::fs::File;
 use std::time::Instant;
 
@@ -23,11 +24,17 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
     std::fs::create_dir_all(&workspace.cache).in_file(&workspace.cache)?;
     let _lock = lock(workspace)?;
     packages::install()?;
-    go::install(workspace)?;
+    go::install(workspace, TOOLS)?;
     cargo_tools::install(workspace)?;
     ebpf::install(workspace);
     println!("setup: everything is there ({})", seconds(start.elapsed()));
     Ok(())
+}
+
+/// Installs what only a comparison with kube-proxy needs.
+pub(crate) fn kube_proxy(workspace: &Workspace) -> Result<(), Error> {
+    let _lock = lock(workspace)?;
+    go::install(workspace, &[KUBE_PROXY])
 }
 
 /// One set-up at a time on a machine; the lock ends with the process, however it ends.

@@ -10,6 +10,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
@@ -19,6 +20,8 @@ use nix::sys::signal::{SigSet, Signal};
 const HEAD_LIMIT: u64 = 64 * 1024;
 /// A connection that says nothing for so long is closed.
 const IDLE: Duration = Duration::from_secs(120);
+/// Threads that wait for clients at most; one that finds so many ends.
+const WAITING: usize = 8;
 
 #[expect(
     clippy::print_stderr,
@@ -48,18 +51,45 @@ fn run() -> io::Result<()> {
         TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))?;
     let datagrams =
         UdpSocket::bind(("::", port)).or_else(|_| UdpSocket::bind(("0.0.0.0", port)))?;
-    let host = Arc::new(Host::here()?);
-    let same = Arc::clone(&host);
-    std::thread::spawn(move || answer_datagrams(&datagrams, &same));
-    std::thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let host = Arc::clone(&host);
-            // A client that hangs up, or talks nonsense, concerns nobody but itself.
-            std::thread::spawn(move || serve(&client, &host).ok());
-        }
+    let server = Arc::new(Server {
+        listener,
+        host: Host::here()?,
+        waiting: AtomicUsize::new(0),
     });
+    let same = Arc::clone(&server);
+    std::thread::spawn(move || answer_datagrams(&datagrams, &same.host));
+    std::thread::spawn(move || work(&server));
     signals.wait()?;
     Ok(())
+}
+
+/// What the threads that serve clients share.
+struct Server {
+    listener: TcpListener,
+    host: Host,
+    /// How many of them wait for a client.
+    waiting: AtomicUsize,
+}
+
+/// Serves one client after the other. Whoever was the last to wait has another wait in its place, so that no client waits for another and
+/// hardly any costs a new thread.
+fn work(server: &Arc<Server>) {
+    let one_more = |waiting| (waiting < WAITING).then_some(waiting + 1);
+    while server
+        .waiting
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
+        .is_ok()
+    {
+        let client = server.listener.accept();
+        if server.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let server = Arc::clone(server);
+            std::thread::spawn(move || work(&server));
+        }
+        // A client that hangs up, or talks nonsense, concerns nobody but itself.
+        if let Ok((client, _)) = client {
+            serve(&client, &server.host).ok();
+        }
+    }
 }
 
 /// The port from `--port N`, `--port=N` (one dash serves too), else from the environment, else 80.
