@@ -58,6 +58,20 @@ struct Agent {
     tasks: JoinSet<()>,
 }
 
+/// The kinds that this agent plans from.
+fn interest(config: &Config) -> Interest {
+    let interest = if config.bgp {
+        Interest::agent(&config.node)
+    } else {
+        Interest::default()
+    };
+    if config.datapath.is_some() {
+        interest.and_load_balancer(&config.node)
+    } else {
+        interest
+    }
+}
+
 impl Agent {
     async fn start(config: &Config) -> Result<Self, Error> {
         let health = http::bind(config.health).await?;
@@ -70,15 +84,7 @@ impl Agent {
             api_server: config.api_server.clone(),
         };
         let client = cluster::connect(&options).await.map_err(Error::Cluster)?;
-        let mut interest = if config.bgp {
-            Interest::agent(&config.node)
-        } else {
-            Interest::default()
-        };
-        if config.datapath.is_some() {
-            interest = interest.and_load_balancer(&config.node);
-        }
-        let following = cluster::follow(&client, &interest);
+        let following = cluster::follow(&client, &interest(config));
 
         let (report_sender, reports) = watch::channel(crate::observe::Report::default());
         let (plan_sender, plans) = watch::channel(None);
