@@ -7,7 +7,7 @@ use lab::namespace::Namespace;
 use scenarios::connections::Connections;
 use scenarios::http;
 use scenarios::peering::node_addresses;
-use scenarios::topologies::HOST_BEHIND;
+use scenarios::topologies::{HOST_BEHIND, SECOND_ADDRESS};
 use scenarios::{Failure, Lab, claim};
 
 use super::{balancing, services};
@@ -35,7 +35,7 @@ pub(crate) fn come_and_go(lab: &mut Lab) -> Result<(), Failure> {
     let leaving = pods
         .first()
         .ok_or_else(|| Failure::Untrue("webpod has pods".to_owned()))?;
-    let connections = Connections::open(&client, vip, 30)?;
+    let connections = Connections::open(&client, SECOND_ADDRESS, &[vip], 30)?;
     lab.cluster
         .kubectl(["label", "pod", &leaving.name, "app=drained", "--overwrite"])?;
     let start = Instant::now();

@@ -137,7 +137,8 @@ pub(crate) fn uninstalling_leaves_nothing_behind(lab: &mut Lab) -> Result<(), Fa
     claim(kept, || "somebody else's pins are left alone".to_owned())
 }
 
-fn nothing_left(lab: &Lab) -> Result<(), Failure> {
+/// Waits until no node has anything of Tombolo's in its kernel.
+pub(crate) fn nothing_left(lab: &Lab) -> Result<(), Failure> {
     for node in lab.cluster.nodes() {
         let machine = node.machine();
         let awaited = format!("{} has no pin and no route of Tombolo's left", node.name());

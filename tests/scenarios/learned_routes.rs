@@ -194,7 +194,7 @@ pub(crate) fn cleanup_takes_what_is_ours(lab: &mut Lab) -> Result<(), Failure> {
 }
 
 /// Somebody removes a learned route from each node.
-fn a_removed_route_is_back(lab: &Lab) -> Result<(), Failure> {
+pub(crate) fn a_removed_route_is_back(lab: &Lab) -> Result<(), Failure> {
     for node in &lab.cluster.topology().nodes {
         let machine = lab.cluster.machine(&node.name)?;
         machine.exec(["ip", "route", "del", BEHIND])?;

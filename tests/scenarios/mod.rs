@@ -7,6 +7,7 @@ mod backends;
 mod balancing;
 mod balancing_restarts;
 mod beside_others;
+mod cold_start;
 mod costs;
 mod frontends;
 mod interop;
@@ -179,24 +180,25 @@ pub(crate) const SUITES: &[Suite] = &[
                 backends::come_and_go,
             ),
             scenario(
-                "a_killed_agent_loses_no_request",
-                balancing_restarts::a_killed_agent_loses_no_request,
+                "twelve_services_outlive_agents_upgrades_and_api_servers",
+                balancing_restarts::twelve_services_outlive_their_agents,
             ),
-            scenario(
-                "without_the_api_server_no_request_is_lost",
-                balancing_restarts::without_the_api_server_no_request_is_lost,
-            ),
+            // These three have the same 2,000 Services.
             scenario(
                 "a_service_is_in_the_router_and_gone_sooner_than_with_cilium",
                 latency::services_are_in_the_router_soon,
             ),
             scenario(
-                "filters_and_masquerading_of_others_work_on",
-                beside_others::filters_and_masquerading_work_on,
+                "thousands_of_services_outlive_agents_upgrades_and_api_servers",
+                balancing_restarts::thousands_of_services_outlive_their_agents,
             ),
             scenario(
-                "an_upgrade_loses_no_request",
-                balancing_restarts::an_upgrade_loses_no_request,
+                "an_agent_that_starts_cold_announces_thousands_of_services_at_once",
+                cold_start::is_quick,
+            ),
+            scenario(
+                "filters_and_masquerading_of_others_work_on",
+                beside_others::filters_and_masquerading_work_on,
             ),
             scenario(
                 "each_profile_has_exactly_its_capabilities",

@@ -5,11 +5,12 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use lab::error::Error;
-use scenarios::lab::NAMESPACE;
-use scenarios::peering::{self, node_configs};
+use scenarios::lab::{NAMESPACE, PATIENCE};
+use scenarios::peering::{self, Undisturbed, address, node_addresses, node_configs, pod_cidr};
 use scenarios::{Failure, Lab, claim};
+use serde_json::json;
 
-use super::learned_routes;
+use super::{balancing, learned_routes, services};
 
 /// Bits of `CapEff` (`linux/capability.h`).
 const NET_ADMIN: u64 = 1 << 12;
@@ -39,13 +40,84 @@ pub(crate) fn have_exactly_their_capabilities(lab: &mut Lab) -> Result<(), Failu
     Ok(())
 }
 
+/// What the profile `full` has, what an agent says that lacks it, and whether it then still installs learned routes.
+const NEEDED: [(&str, &[&str], bool); 3] = [
+    (
+        "NET_ADMIN",
+        &[
+            "the load balancer does not run: not permitted: CAP_NET_ADMIN is missing, to attach programs to interfaces and sockets",
+            "the agent lacks the capability NET_ADMIN",
+        ],
+        false,
+    ),
+    (
+        "PERFMON",
+        &[
+            "the load balancer does not run: not permitted: CAP_PERFMON is missing, to have the kernel accept programs that",
+        ],
+        true,
+    ),
+    (
+        "BPF",
+        &[
+            "the load balancer does not run: not permitted: CAP_BPF is missing, to make maps and load programs",
+        ],
+        true,
+    ),
+];
+
 pub(crate) fn what_is_lacking_is_named(lab: &mut Lab) -> Result<(), Failure> {
-    lab.upgrade(&["tombolo.profile=advertise", "kubeProxyReplacement=false"])?;
-    peering::as_published(lab)?;
-    lab.cluster.apply(learned_routes::IMPORT)?;
-    let outcome = await_words(lab, &["NET_ADMIN"]);
+    balancing::published(lab)?;
+    services::await_routes(lab, &services::sorted(node_addresses(lab)))?;
+    let outcome = NEEDED
+        .into_iter()
+        .try_for_each(|(lacking, words, installs_routes)| {
+            let others = NEEDED.iter().map(|(name, ..)| *name);
+            let others: Vec<_> = others.filter(|name| *name != lacking).collect();
+            let sessions = Undisturbed::note(lab.router()?)?;
+            permit(lab, &others)?;
+            sessions.await_renewed(&node_addresses(lab), PATIENCE)?;
+            await_words(lab, words)?;
+            does_the_rest(lab, installs_routes)
+        });
     lab.upgrade(&[])?;
     outcome
+}
+
+/// Starts all agents anew with these capabilities.
+fn permit(lab: &Lab, capabilities: &[&str]) -> Result<(), Failure> {
+    let patch = json!({"spec": {
+        // None of them becomes ready.
+        "updateStrategy": {"rollingUpdate": {"maxUnavailable": "100%"}},
+        "template": {"spec": {"containers": [{
+            "name": "agent",
+            "securityContext": {"capabilities": {"add": capabilities}},
+        }]}},
+    }});
+    let daemon_set = ["patch", "daemonset/tombolo-agent", "--namespace", NAMESPACE];
+    let patch = ["--patch", &patch.to_string()].map(str::to_owned);
+    let words = daemon_set.map(str::to_owned).into_iter().chain(patch);
+    lab.cluster.kubectl(words)?;
+    Ok(())
+}
+
+/// Pod ranges are announced, addresses of Services are not, and learned routes are installed where that is permitted.
+fn does_the_rest(lab: &Lab, installs_routes: bool) -> Result<(), Failure> {
+    peering::await_all_established(lab, "tor-switch", PATIENCE)?;
+    for node in &lab.cluster.topology().nodes {
+        let awaited = "is not left from the agent before";
+        let prefix = pod_cidr(node);
+        peering::await_path(lab.router()?, prefix, awaited, PATIENCE, |route| {
+            route.from == Some(address(node)) && !route.stale
+        })?;
+    }
+    peering::await_kernel_routes(lab, PATIENCE)?;
+    let vip = balancing::vip().ip().into();
+    peering::await_no_kernel_route(lab.router()?, vip, PATIENCE)?;
+    if installs_routes {
+        learned_routes::a_removed_route_is_back(lab)?;
+    }
+    Ok(())
 }
 
 /// The effective capabilities of the first node's agent.

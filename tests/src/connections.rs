@@ -1,50 +1,75 @@
 //! Connections that stay open and are asked something again and again, which count those that break.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::lab::namespace::Namespace;
+use socket2::{Domain, Socket, Type};
 
 use crate::{Failure, claim};
 
 /// Between two questions on one connection.
 const INTERVAL: Duration = Duration::from_millis(250);
+/// Of the first connection; the next has the next.
+const FIRST_PORT: u16 = 20_000;
 /// After so long a question counts as lost.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Open connections to the published workload.
 pub struct Connections {
     stop: Arc<AtomicBool>,
-    asking: Vec<JoinHandle<io::Result<usize>>>,
-    target: SocketAddr,
+    asking: Vec<(SocketAddr, JoinHandle<Result<usize, Break>>)>,
+    opened: Instant,
+}
+
+/// How a connection ended that should not have.
+struct Break {
+    at: Instant,
+    why: io::Error,
 }
 
 impl Connections {
-    /// Opens `count` connections from `namespace`.
+    /// Opens `count` connections from `source`, an address of `namespace`, to one of `targets` after the other, each from a port of its own:
+    /// two frontends that lead to one backend of the node could not tell a client's connections from one port apart.
     ///
     /// # Errors
     /// When one cannot be opened.
-    pub fn open(namespace: &Namespace, target: SocketAddr, count: usize) -> Result<Self, Failure> {
+    pub fn open(
+        namespace: &Namespace,
+        source: IpAddr,
+        targets: &[SocketAddr],
+        count: u16,
+    ) -> Result<Self, Failure> {
         let stop = Arc::new(AtomicBool::new(false));
         let open = || -> io::Result<Vec<TcpStream>> {
-            let connect = |_| TcpStream::connect_timeout(&target, PATIENCE);
-            (0..count).map(connect).collect()
+            let targets = targets.iter().cycle();
+            let connect = |(number, target): (u16, &SocketAddr)| {
+                connect(SocketAddr::new(source, FIRST_PORT + number), *target)
+            };
+            (0..count).zip(targets).map(connect).collect()
         };
         let streams = namespace
             .run(open)?
-            .map_err(Failure::socket(format!("connect to {target}")))?;
-        let asking = streams.into_iter().map(|stream| {
+            .map_err(Failure::socket(format!("connect to {targets:?}")))?;
+        let opened = Instant::now();
+        let asking = targets.iter().cycle().zip(streams).map(|(target, stream)| {
             let stop = Arc::clone(&stop);
-            thread::spawn(move || ask(&stream, &stop))
+            let ask = move || {
+                ask(&stream, &stop).map_err(|why| Break {
+                    at: Instant::now(),
+                    why,
+                })
+            };
+            (*target, thread::spawn(ask))
         });
         Ok(Self {
             asking: asking.collect(),
             stop,
-            target,
+            opened,
         })
     }
 
@@ -59,24 +84,33 @@ impl Connections {
         self.stop.store(true, Ordering::Relaxed);
         let count = self.asking.len();
         let mut broken = Vec::new();
-        for asking in self.asking {
+        for (target, asking) in self.asking {
             let end = asking
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             match end {
                 Ok(asked) => claim(asked > 0, || "every connection was used".to_owned())?,
-                Err(error) => broken.push(error.to_string()),
+                Err(Break { at, why }) => {
+                    let after = at.duration_since(self.opened).as_secs_f64();
+                    broken.push(format!("to {target} after {after:.3} s: {why}"));
+                }
             }
         }
         claim(broken.is_empty(), || {
             format!(
-                "none of {count} connections to {} broke; {} did: {:?}",
-                self.target,
-                broken.len(),
-                broken.first()
+                "none of {count} connections broke; {} did: {broken:?}",
+                broken.len()
             )
         })
     }
+}
+
+fn connect(source: SocketAddr, target: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&source.into())?;
+    socket.connect_timeout(&target.into(), PATIENCE)?;
+    Ok(socket.into())
 }
 
 fn ask(stream: &TcpStream, stop: &AtomicBool) -> io::Result<usize> {

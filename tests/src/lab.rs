@@ -7,6 +7,7 @@ use std::time::Duration;
 use ::lab::cluster::Cluster;
 use ::lab::error::Error;
 use ::lab::image;
+use ::lab::node::Node;
 use ::lab::process::Process;
 use ::lab::router::{Router, State};
 use ::lab::wait;
@@ -231,6 +232,18 @@ impl Lab {
             }
             .into()
         })
+    }
+
+    /// The process of the agent on a node, by which the machine knows it; `None` while none runs. Kubernetes is not asked.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn agent_process(&self, node: &Node) -> Result<Option<u32>, Failure> {
+        let is_agent = |pid: &u32| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|name| name.trim_end() == "tombolo-agent")
+        };
+        Ok(node.pids()?.into_iter().find(is_agent))
     }
 
     /// The router of the published manifests.

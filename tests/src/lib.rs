@@ -4,6 +4,7 @@
 //! Everything here looks at the product from outside: what `helm`, `kubectl`, the routers and the packets say.
 
 pub mod connections;
+pub mod crowd;
 pub mod failure;
 pub mod harness;
 pub mod http;

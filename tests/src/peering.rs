@@ -206,8 +206,13 @@ pub fn next_hops(routes: &[KernelRoute], prefix: IpNet) -> Vec<IpAddr> {
     let mut routes = routes.iter();
     let route = routes
         .find(|route| route.prefix == prefix && matches!(route.protocol.as_str(), "bgp" | "bird"));
-    let hops = route.map_or(&[][..], |route| &route.next_hops);
-    let mut gateways: Vec<_> = hops.iter().filter_map(|hop| hop.via).collect();
+    route.map(gateways).unwrap_or_default()
+}
+
+/// The gateways of a route, sorted.
+#[must_use]
+pub fn gateways(route: &KernelRoute) -> Vec<IpAddr> {
+    let mut gateways: Vec<_> = route.next_hops.iter().filter_map(|hop| hop.via).collect();
     gateways.sort_unstable();
     gateways
 }
@@ -344,6 +349,24 @@ impl<'a> Undisturbed<'a> {
                 )
             })
         })
+    }
+}
+
+impl Undisturbed<'_> {
+    /// Waits until each of `peers` has had a new session and is up again, and no other.
+    ///
+    /// # Errors
+    /// As [`Undisturbed::verify_except`], for what is not so when the patience ends.
+    pub fn await_renewed(&self, peers: &[IpAddr], patience: Duration) -> Result<(), Failure> {
+        let start = Instant::now();
+        loop {
+            match self.verify_except(peers) {
+                Err(Failure::Untrue(_)) if start.elapsed() < patience => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                result => return result,
+            }
+        }
     }
 }
 

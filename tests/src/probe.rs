@@ -1,9 +1,9 @@
-//! A steady stream of questions from a namespace to an address, which counts what stays without an answer.
+//! A steady stream of questions from a namespace to addresses, which counts what stays without an answer.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -18,6 +18,9 @@ use crate::{Failure, claim};
 const INTERVAL: Duration = Duration::from_millis(5);
 /// After so long an answer does not count any more.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The ports that connections come from, and how many: enough for two minutes.
+const FIRST_PORT: u16 = 35_000;
+const PORTS: u32 = 30_000;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +35,8 @@ pub enum Question {
 pub struct Probe {
     stop: Arc<AtomicBool>,
     asking: JoinHandle<Report>,
-    question: Question,
-    target: IpAddr,
+    /// What is asked whom.
+    what: String,
 }
 
 /// What came of it.
@@ -55,36 +58,45 @@ impl Probe {
         target: IpAddr,
         question: Question,
     ) -> Result<Self, Failure> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let asking = match question {
+        match question {
             Question::Ping => {
                 // Lets any group open echo sockets (icmp(7)); the range is the namespace's own.
                 namespace.sysctl("ipv4/ping_group_range", "0 2147483647")?;
                 let socket = namespace
                     .run(|| echo_socket(target))?
                     .map_err(Failure::socket("echo socket"))?;
-                thread::spawn(move || ping(&Arc::new(socket), &stopped))
+                let socket = Arc::new(socket);
+                Ok(Self::spawn(
+                    format!("{question:?} of {target}"),
+                    move |stop| ping(&socket, stop),
+                ))
             }
-            Question::Connect(port) => {
-                let namespace = namespace.clone();
-                let target = SocketAddr::new(target, port);
-                thread::spawn(move || {
-                    // Threads started inside stay inside; without the namespace there is nothing to lose.
-                    let asked = namespace.run(|| connect(target, &stopped));
-                    asked.unwrap_or(Report {
-                        asked: 0,
-                        lost: Vec::new(),
-                    })
-                })
-            }
-        };
-        Ok(Self {
-            stop,
-            asking,
-            question,
-            target,
+            Question::Connect(port) => Ok(Self::connect(
+                namespace,
+                vec![SocketAddr::new(target, port)],
+            )),
+        }
+    }
+
+    /// Starts opening connections from `namespace` to `targets`, one after the other and again.
+    #[must_use]
+    pub fn connect(namespace: &Namespace, targets: Vec<SocketAddr>) -> Self {
+        let namespace = namespace.clone();
+        Self::spawn(format!("connection to {targets:?}"), move |stop| {
+            // Threads started inside stay inside; without the namespace there is nothing to lose.
+            let asked = namespace.run(|| connect(&targets, stop));
+            asked.unwrap_or(Report {
+                asked: 0,
+                lost: Vec::new(),
+            })
         })
+    }
+
+    fn spawn(what: String, ask: impl FnOnce(&AtomicBool) -> Report + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let asking = thread::spawn(move || ask(&stopped));
+        Self { stop, asking, what }
     }
 
     /// Asks no more, waits for late answers, and tells.
@@ -100,9 +112,7 @@ impl Probe {
             .asking
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        claim(report.asked > 0, || {
-            format!("{:?} asked {} anything", self.question, self.target)
-        })?;
+        claim(report.asked > 0, || format!("there was a {}", self.what))?;
         Ok(report)
     }
 
@@ -111,7 +121,7 @@ impl Probe {
     /// # Errors
     /// [`Failure::Untrue`] with the times of the losses.
     pub fn finish_without_loss(self) -> Result<Report, Failure> {
-        let what = format!("{:?} of {}", self.question, self.target);
+        let what = self.what.clone();
         let report = self.finish()?;
         claim(report.lost.is_empty(), || {
             format!("no {what} was lost: {report}")
@@ -225,16 +235,19 @@ fn pace(start: Instant, number: u32) -> Duration {
     start.elapsed()
 }
 
-fn connect(target: SocketAddr, stop: &AtomicBool) -> Report {
+fn connect(targets: &[SocketAddr], stop: &AtomicBool) -> Report {
     let start = Instant::now();
     let lost = Mutex::new(Vec::new());
     let asked = thread::scope(|scope| {
         let mut number = 0;
-        while !stop.load(Ordering::Relaxed) {
+        for target in targets.iter().cycle() {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
             let at = pace(start, number);
             let lost = &lost;
             scope.spawn(move || {
-                if TcpStream::connect_timeout(&target, PATIENCE).is_err() {
+                if connection(*target, number).is_err() {
                     lost.lock().unwrap_or_else(PoisonError::into_inner).push(at);
                 }
             });
@@ -245,6 +258,24 @@ fn connect(target: SocketAddr, stop: &AtomicBool) -> Report {
     let mut lost = lost.into_inner().unwrap_or_else(PoisonError::into_inner);
     lost.sort();
     Report { asked, lost }
+}
+
+/// Opens a connection and closes it. Ports are used in turn: whoever closes first, a pod or the client, keeps the end of a connection for a
+/// minute, and the kernel would use a port again at once where it leads to another address of the same pods.
+fn connection(target: SocketAddr, number: u32) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
+    let port = FIRST_PORT + (number % PORTS) as u16;
+    let here: SocketAddr = match target {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, port).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, port).into(),
+    };
+    // A port that somebody has is left out: then the kernel finds one.
+    if let Err(error) = socket.bind(&here.into())
+        && error.kind() != io::ErrorKind::AddrInUse
+    {
+        return Err(error);
+    }
+    socket.connect_timeout(&target.into(), PATIENCE)
 }
 
 #[cfg(test)]

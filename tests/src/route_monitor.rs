@@ -2,14 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ::lab::error::Error;
 use ::lab::namespace::Namespace;
 
-use crate::Failure;
+use crate::{Failure, claim};
 
 /// One change of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +76,33 @@ impl RouteMonitor {
                     let (awaited, waited) = (awaited.to_owned(), start.elapsed());
                     return Err(Error::Deadline { awaited, waited }.into());
                 }
+            }
+        }
+    }
+
+    /// Passes over everything until nothing has been said for so long.
+    pub fn settle(&self, pause: Duration) {
+        while self.next("silence", pause, |_| true).is_ok() {}
+    }
+
+    /// Claims that nothing has been said that was not passed over.
+    ///
+    /// # Errors
+    /// [`Failure::Untrue`] with the first change, or when something may have been missed.
+    pub fn finish_unchanged(self) -> Result<(), Failure> {
+        match self.changes.try_recv() {
+            Err(TryRecvError::Empty) => Ok(()),
+            Err(TryRecvError::Disconnected) => claim(false, || "no change was missed".to_owned()),
+            Ok(first) => {
+                let others = self.changes.try_iter().count();
+                claim(false, || {
+                    format!(
+                        "no route changed; {:?} before the end {} had {} gateways, and {others} changes followed",
+                        first.at.elapsed(),
+                        first.prefix,
+                        first.gateways
+                    )
+                })
             }
         }
     }

@@ -49,6 +49,8 @@ pub fn interop() -> Topology {
 
 /// The host behind the router in [`host_behind`].
 pub const HOST_BEHIND: &str = "client";
+/// Its second address, which it uses for nothing of its own accord.
+pub const SECOND_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 10, 1, 11));
 
 /// The published topology with a host in 10.10.1.0/24, the network that the published router announces.
 #[must_use]
@@ -65,9 +67,13 @@ pub fn host_behind() -> Topology {
         .loopback
         .retain(|network| *network != net("10.10.1.200/24"));
     router.links.push(link("10.10.1.200/24"));
+    let mut host_link = link("10.10.1.10/24");
+    host_link
+        .addresses
+        .push(net(&format!("{SECOND_ADDRESS}/24")));
     topology.hosts.push(Host {
         name: HOST_BEHIND.to_owned(),
-        links: vec![link("10.10.1.10/24")],
+        links: vec![host_link],
         routes: vec![Route {
             to: net("0.0.0.0/0"),
             via: IpAddr::from([10, 10, 1, 200]),

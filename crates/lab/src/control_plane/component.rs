@@ -125,6 +125,8 @@ pub(super) fn controller_manager(
         .arg(file("--root-ca-file", &authority.certificate()))
         .arg("--leader-elect=false")
         .arg("--secure-port=0")
+        // Thousands of Services have their EndpointSlices within seconds, not minutes.
+        .args(["--kube-api-qps=400", "--kube-api-burst=800"].map(str::to_owned))
         .within(seat.place.clone());
     Ok(if seat.has_nodes {
         launch

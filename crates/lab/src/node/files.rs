@@ -133,6 +133,8 @@ pub(super) fn kubelet(around: &Surroundings<'_>) -> String {
         "imageGCLowThresholdPercent": 99,
         "serializeImagePulls": false,
         "registryPullQPS": 0,
+        // A container that a scenario killed before is started again as soon as one that it kills for the first time.
+        "crashLoopBackOff": { "maxContainerRestartPeriod": "1s" },
     });
     format!("{config:#}\n")
 }
