@@ -14,7 +14,7 @@ use crate::world::{NODE, World};
 
 pub(crate) const MAIN: Target = Target {
     table: 254,
-    protocol: 186,
+    protocol: 215,
     metric: 30,
 };
 
