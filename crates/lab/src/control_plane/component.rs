@@ -125,11 +125,11 @@ pub(super) fn controller_manager(
         .arg(file("--root-ca-file", &authority.certificate()))
         .arg("--leader-elect=false")
         .arg("--secure-port=0")
-        // Thousands of Services have their EndpointSlices within seconds, not minutes.
-        .args(["--kube-api-qps=400", "--kube-api-burst=800"].map(str::to_owned))
         .within(seat.place.clone());
     Ok(if seat.has_nodes {
         launch
+            // Thousands of Services have their EndpointSlices within seconds, not minutes.
+            .args(["--kube-api-qps=400", "--kube-api-burst=800"].map(str::to_owned))
             // A scenario that stops the API server for a minute must not cost the nodes their readiness: the heartbeats
             // they could not send would count as missed.
             .arg("--node-monitor-grace-period=5m")
