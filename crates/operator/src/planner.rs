@@ -140,23 +140,17 @@ fn same_for_node_configs(a: &Snapshot, b: &Snapshot) -> bool {
         && *secrets == b.secrets
 }
 
-/// Whether two snapshots are the same as far as addresses depend on them. What the watch shows of our own write says the same as the API
-/// server's answer did, from another place.
+/// Whether two snapshots are the same as far as addresses depend on them.
 fn same_for_addresses(a: &Snapshot, b: &Snapshot) -> bool {
-    fn alike<K: PartialEq, T: PartialEq>(a: &BTreeMap<K, Arc<T>>, b: &BTreeMap<K, Arc<T>>) -> bool {
-        let mut pairs = a.iter().zip(b);
-        a.len() == b.len()
-            && pairs
-                .all(|((a_name, a), (b_name, b))| (Arc::ptr_eq(a, b) || a == b) && a_name == b_name)
-    }
-    alike(&a.pools, &b.pools) && alike::<NamespacedName, _>(&a.services, &b.services)
+    same(&a.pools, &b.pools) && same::<NamespacedName, _>(&a.services, &b.services)
 }
 
-/// Whether the objects are the very same, which their addresses in memory tell without a look at them.
-fn same<K: PartialEq, T>(a: &BTreeMap<K, Arc<T>>, b: &BTreeMap<K, Arc<T>>) -> bool {
+/// Whether the objects are the same. Of most that is told by their addresses in memory, without a look at them; what the watch
+/// shows of our own write says the same as the API server's answer did, from another place.
+fn same<K: PartialEq, T: PartialEq>(a: &BTreeMap<K, Arc<T>>, b: &BTreeMap<K, Arc<T>>) -> bool {
     let mut pairs = a.iter().zip(b);
     a.len() == b.len()
-        && pairs.all(|((a_name, a), (b_name, b))| Arc::ptr_eq(a, b) && a_name == b_name)
+        && pairs.all(|((a_name, a), (b_name, b))| (Arc::ptr_eq(a, b) || a == b) && a_name == b_name)
 }
 
 #[cfg(test)]
