@@ -280,9 +280,6 @@ impl Lab {
         self.heal()?;
         self.install()?;
         self.cluster.kubectl(["delete", OURS, "--all", "--wait"])?;
-        // Their owners are gone; how soon the garbage collector notices is none of our claims.
-        self.cluster
-            .kubectl(["delete", "ciliumbgpnodeconfigs", "--all", "--wait"])?;
         for node in &self.cluster.topology().nodes {
             let labels = node
                 .labels

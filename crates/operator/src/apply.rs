@@ -1,5 +1,7 @@
 //! One write to the API server.
 
+mod node_configs;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use api::condition::Condition;
 use api::{
     CiliumBGPClusterConfig, CiliumBGPNodeConfig, CiliumBGPPeerConfig, CiliumLoadBalancerIPPool,
 };
-use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, Patch, PatchParams};
 use kube::core::Request;
 use kube::{Client, Resource};
 use plan::addresses::{AddressPlan, PoolOp, ServiceOp};
@@ -154,7 +156,9 @@ impl Op {
         match self {
             Self::NodeConfig(NodeConfigOp::Create { .. }) => "create",
             Self::NodeConfig(NodeConfigOp::Update { .. }) => "update",
-            Self::NodeConfig(NodeConfigOp::Delete { .. }) => "delete",
+            Self::NodeConfig(NodeConfigOp::Delete { .. } | NodeConfigOp::Collect { .. }) => {
+                "delete"
+            }
             Self::Conditions(_) | Self::Pool(_) => "conditions",
             Self::Service(_) => "status",
         }
@@ -191,8 +195,8 @@ impl Key {
 /// When it is not known to have succeeded. It may have: to make it again is harmless.
 pub async fn apply(client: Client, op: &Op) -> Result<Applied, Failure> {
     let write = async {
-        match op {
-            Op::NodeConfig(op) => node_config(Api::all(client), op).await,
+        let written = match op {
+            Op::NodeConfig(op) => return node_configs::write(client, op).await,
             Op::Conditions(op) => conditions(client, op).await,
             Op::Service(op) => service(client, op).await,
             Op::Pool(op) => {
@@ -201,74 +205,16 @@ pub async fn apply(client: Client, op: &Op) -> Result<Applied, Failure> {
                     .await
                     .map(Applied::Pool)
             }
-        }
+        };
+        written.map_err(Failure::from)
     };
     match timeout(TIMEOUT, write).await {
-        Ok(result) => result.map_err(|error| Failure::from(&error)),
+        Ok(result) => result,
         Err(_) => Err(Failure {
             reason: "no answer in time".to_owned(),
             sort: FailureSort::Passing,
         }),
     }
-}
-
-async fn node_config(
-    node_configs: Api<CiliumBGPNodeConfig>,
-    op: &NodeConfigOp,
-) -> Result<Applied, kube::Error> {
-    match op {
-        NodeConfigOp::Create { name, owner, spec } => {
-            let metadata = ObjectMeta {
-                name: Some(name.clone()),
-                owner_references: Some(vec![owner.clone()]),
-                ..ObjectMeta::default()
-            };
-            let config = CiliumBGPNodeConfig {
-                metadata,
-                spec: spec.clone(),
-                status: None,
-            };
-            let params = PostParams {
-                field_manager: Some(FIELD_MANAGER.to_owned()),
-                ..PostParams::default()
-            };
-            node_configs.create(&params, &config).await.map(present)
-        }
-        NodeConfigOp::Update { name, uid, spec } => {
-            // The UID makes it fail, and not change a stranger, if the object has been replaced.
-            let patch = Patch::Merge(json!({"metadata": {"uid": uid}, "spec": spec}));
-            node_configs
-                .patch(name, &params(), &patch)
-                .await
-                .map(present)
-        }
-        NodeConfigOp::Delete { name, uid } => {
-            let preconditions = Preconditions {
-                uid: Some(uid.clone()),
-                resource_version: None,
-            };
-            let params = DeleteParams {
-                preconditions: Some(preconditions),
-                ..DeleteParams::default()
-            };
-            let gone = || Applied::Gone {
-                name: name.clone(),
-                uid: uid.clone(),
-            };
-            match node_configs.delete(name, &params).await {
-                // A finalizer holds it: it is there, and being deleted.
-                Ok(answer) => Ok(answer.left().map_or_else(gone, present)),
-                Err(kube::Error::Api(status)) if status.code == 404 => Ok(gone()),
-                Err(error) => Err(error),
-            }
-        }
-    }
-}
-
-fn present(mut config: CiliumBGPNodeConfig) -> Applied {
-    config.status = None;
-    config.metadata.managed_fields = None;
-    Applied::NodeConfig(Arc::new(config))
 }
 
 async fn conditions(client: Client, op: &ConditionsOp) -> Result<Applied, kube::Error> {
@@ -338,9 +284,9 @@ fn params() -> PatchParams {
     }
 }
 
-impl From<&kube::Error> for Failure {
-    fn from(error: &kube::Error) -> Self {
-        let sort = match error {
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        let sort = match &error {
             kube::Error::Api(status) => match status.code {
                 404 | 409 => FailureSort::Stale,
                 400 | 403 | 422 => FailureSort::Refused,
@@ -349,7 +295,7 @@ impl From<&kube::Error> for Failure {
             _ => FailureSort::Passing,
         };
         Self {
-            reason: cluster::causes(error),
+            reason: cluster::causes(&error),
             sort,
         }
     }

@@ -223,3 +223,31 @@ kind: ValidatingAdmissionPolicyBinding
 metadata: {name: not-this-one}
 spec: {policyName: not-this-one, validationActions: [Deny]}
 "#;
+
+/// What Cilium's operator leaves to the garbage collector, which can take more than a minute after the API server was away.
+#[tokio::test]
+async fn node_configs_go_with_their_cluster_config_without_the_garbage_collector() -> Outcome {
+    let stage = Stage::set("operator-collects").await?;
+    stage.node("n1", json!({"bgp": "on"})).await?;
+    let operator = stage.operator("first", &[])?;
+    stage.apply("CiliumBGPClusterConfig", "c", &on())?;
+    stage.await_configured(&["n1"]).await?;
+
+    // The garbage collector is one of the controllers of this process.
+    let processes = stage.plane.processes();
+    let controllers = processes
+        .iter()
+        .find(|process| process.name() == "kube-controller-manager")
+        .ok_or("kube-controller-manager runs")?;
+    controllers.freeze()?;
+    // The version that the operator knows is old from here on: what agents write is not its business.
+    let report = json!({"status": {"bgpInstances": [{"name": "i", "localASN": 65001}]}});
+    stage
+        .all::<CiliumBGPNodeConfig>()
+        .patch_status("n1", &PatchParams::default(), &Patch::Merge(report))
+        .await?;
+    stage.delete::<CiliumBGPClusterConfig>("c").await?;
+    stage.await_configured(&[]).await?;
+    controllers.thaw()?;
+    operator.terminate()
+}

@@ -11,7 +11,9 @@
 //!
 //! * Ownership of a node does not depend on the order of events: who has the NodeConfig keeps it, and a free node goes
 //!   to the oldest ClusterConfig that selects it (then by name).
-//! * A ClusterConfig that is being deleted owns nothing any more, except when its dependents are to be orphaned.
+//! * A ClusterConfig that is being deleted owns nothing any more, except when its dependents are to be orphaned. Nor does
+//!   one that is gone: the garbage collector, which Cilium leaves that to, can take more than a minute after the API
+//!   server was away, while nodes announce what nobody wants.
 //! * An invalid selector, override field or NodeConfig that is not ours costs that ClusterConfig, field or node only, and
 //!   is named in the condition [`rejected::CONDITION`] of the ClusterConfig concerned, because an override has no status.
 //!   While its selector is invalid, a ClusterConfig keeps the nodes it has.
@@ -134,6 +136,16 @@ pub enum NodeConfigOp {
         /// The object that is meant; another one of the same name must not be touched.
         uid: String,
     },
+    /// Remove it if it still has the owner, which the snapshot does not show, and that one is gone. The watches of both
+    /// may be behind.
+    Collect {
+        /// The node.
+        name: String,
+        /// The object that is meant; another one of the same name must not be touched.
+        uid: String,
+        /// The ClusterConfig.
+        owner: OwnerReference,
+    },
 }
 
 impl NodeConfigOp {
@@ -141,9 +153,10 @@ impl NodeConfigOp {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::Create { name, .. } | Self::Update { name, .. } | Self::Delete { name, .. } => {
-                name
-            }
+            Self::Create { name, .. }
+            | Self::Update { name, .. }
+            | Self::Delete { name, .. }
+            | Self::Collect { name, .. } => name,
         }
     }
 }
@@ -223,6 +236,13 @@ fn node_config_ops(
             name: (*name).to_owned(),
             uid: uid.clone(),
         });
+    let collected = selection.dangling.iter().filter_map(|(name, metadata)| {
+        Some(NodeConfigOp::Collect {
+            name: (*name).to_owned(),
+            uid: metadata.uid.clone().unwrap_or_default(),
+            owner: select::owner_reference(metadata)?.clone(),
+        })
+    });
     let writes = wishes.into_iter().filter_map(|wish| {
         let merge::Wish {
             node: name,
@@ -240,5 +260,5 @@ fn node_config_ops(
             }),
         }
     });
-    deletes.chain(writes).collect()
+    deletes.chain(collected).chain(writes).collect()
 }

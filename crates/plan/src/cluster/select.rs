@@ -28,6 +28,8 @@ pub(super) struct Selection<'a> {
     pub(super) owned: BTreeMap<&'a str, Living<'a>>,
     /// NodeConfigs to delete, with their UIDs.
     pub(super) leaving: BTreeMap<&'a str, String>,
+    /// NodeConfigs to delete if their owners, which the snapshot does not show, are gone.
+    pub(super) dangling: BTreeMap<&'a str, &'a ObjectMeta>,
     /// Rejections by ClusterConfig.
     pub(super) rejected: BTreeMap<String, Vec<Rejected>>,
 }
@@ -48,7 +50,9 @@ enum Owner<'a> {
     Living(Living<'a>),
     /// One that is being deleted: its NodeConfig goes now, not when the garbage collector comes.
     Going,
-    /// One that is gone, or whose dependents are to be orphaned: the garbage collector's work.
+    /// One that is not there, or not there yet for us.
+    Unseen,
+    /// One whose dependents are to be orphaned, or not the only owner: the garbage collector's work.
     Collector,
     /// No ClusterConfig.
     Nobody,
@@ -186,6 +190,16 @@ fn owner<'a>(
         .find(|config| config.metadata.uid.as_deref() == uid)
     {
         Some(going) if !orphans(going) => Owner::Going,
+        None if node_config
+            .metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .count()
+            == 1 =>
+        {
+            Owner::Unseen
+        }
         Some(_) | None => Owner::Collector,
     }
 }
@@ -216,6 +230,7 @@ impl<'a> Selection<'a> {
                     let uid = node_config.metadata.uid.clone().unwrap_or_default();
                     self.leaving.insert(name, uid);
                 }
+                Owner::Unseen => drop(self.dangling.insert(name, &node_config.metadata)),
                 Owner::Collector | Owner::Nobody => {}
             }
         }

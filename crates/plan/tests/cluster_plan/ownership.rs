@@ -1,6 +1,8 @@
 //! Who owns which node, and what comes and goes with it.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use plan::cluster::NodeConfigOp;
 use serde_json::{Value, json};
 
@@ -310,16 +312,27 @@ fn node_configs_of_a_cluster_config_deleted_with_orphans_stay() {
     assert_eq!(world.owners(), [("n1", "going")].into());
 }
 
-/// Removal is the garbage collector's work; a new ClusterConfig of the same name waits for it.
+/// Cilium leaves its removal to the garbage collector; a new ClusterConfig of the same name waits for it.
 #[test]
-fn node_configs_of_a_cluster_config_that_is_gone_are_left_to_the_garbage_collector() {
+fn a_node_config_whose_cluster_config_is_gone_is_collected() {
     let mut world = World::with_nodes(&["n1"]);
     world.cluster_config("c", on(), one_instance());
     world.settle();
+    let gone = world.snapshot.cluster_configs["c"].metadata.clone();
     world.snapshot.cluster_configs.clear();
     world.cluster_config("c", on(), json!([{"name": "b", "localASN": 65002}]));
-    assert!(world.plan().node_configs.is_empty());
-    world.settle();
+    let metadata = world.snapshot.node_configs["n1"].metadata.clone();
+    let collect = NodeConfigOp::Collect {
+        name: "n1".to_owned(),
+        uid: metadata.uid.unwrap(),
+        owner: metadata.owner_references.unwrap().remove(0),
+    };
+    assert!(
+        matches!(&collect, NodeConfigOp::Collect { owner, .. } if Some(&owner.uid) == gone.uid.as_ref())
+    );
+    let plan = world.plan();
+    assert_eq!(plan.node_configs, [collect]);
+    world.apply(plan);
     assert_eq!(
         world.said("c")[0],
         "ConflictingClusterConfig False ClusterConfigValidated: "
@@ -330,9 +343,26 @@ fn node_configs_of_a_cluster_config_that_is_gone_are_left_to_the_garbage_collect
         "nothing is wrong, it only has to wait"
     );
 
-    world.snapshot.node_configs.clear();
     world.settle();
     assert_eq!(world.instance("n1").name, "b");
+}
+
+#[test]
+fn a_node_config_that_has_another_owner_too_is_left_to_the_garbage_collector() {
+    let mut world = World::with_nodes(&["n1"]);
+    world.cluster_config("c", on(), one_instance());
+    world.settle();
+    world.snapshot.cluster_configs.clear();
+    let node_config = world.snapshot.node_configs.get_mut("n1").unwrap();
+    let owners = Arc::make_mut(node_config)
+        .metadata
+        .owner_references
+        .as_mut();
+    owners.unwrap().push(OwnerReference {
+        kind: "ConfigMap".to_owned(),
+        ..OwnerReference::default()
+    });
+    assert!(world.plan().node_configs.is_empty());
 }
 
 /// Cilium deletes it again on every event.

@@ -65,7 +65,7 @@ fn happen(world: &mut World, event: &Event) {
         Event::Configure(config, number, count) => {
             world.cluster_config(CONFIGS[config], number.map(selector), instances(count));
         }
-        Event::ConfigGone(config) => remove_config(world, CONFIGS[config]),
+        Event::ConfigGone(config) => drop(world.snapshot.cluster_configs.remove(CONFIGS[config])),
         Event::Override(node, id, port) => {
             let router_id = format!("10.0.0.{id}");
             world.override_(
@@ -92,20 +92,6 @@ fn happen(world: &mut World, event: &Event) {
     }
 }
 
-/// With the garbage collector's work.
-fn remove_config(world: &mut World, name: &str) {
-    let gone = world.snapshot.cluster_configs.remove(name);
-    let uid = gone.and_then(|config| config.metadata.uid.clone());
-    world.snapshot.node_configs.retain(|_, config| {
-        config
-            .metadata
-            .owner_references
-            .iter()
-            .flatten()
-            .all(|owner| Some(&owner.uid) != uid.as_ref())
-    });
-}
-
 fn has_pool(world: &World) -> bool {
     world.settings.router_ids != RouterIds::OfNode
 }
@@ -125,7 +111,9 @@ proptest! {
     fn a_plan_once_applied_is_empty(events in prop::collection::vec(event(), 0..40)) {
         let mut world = world(&events);
         let first = world.plan();
-        let hands_over = first.node_configs.iter().any(|op| matches!(op, NodeConfigOp::Delete { .. }));
+        let hands_over = first.node_configs.iter().any(|op| {
+            matches!(op, NodeConfigOp::Delete { .. } | NodeConfigOp::Collect { .. })
+        });
         let rounds = world.settle();
         prop_assert!(rounds <= if hands_over { 2 } else { 1 }, "{rounds} rounds after {first:#?}");
     }

@@ -210,7 +210,7 @@ impl World {
                 };
                 self.snapshot.node_configs.insert(name, Arc::new(config));
             }
-            NodeConfigOp::Delete { name, uid } => {
+            NodeConfigOp::Delete { name, uid } | NodeConfigOp::Collect { name, uid, .. } => {
                 let gone = self
                     .snapshot
                     .node_configs
