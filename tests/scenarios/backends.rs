@@ -8,7 +8,7 @@ use scenarios::connections::Connections;
 use scenarios::http;
 use scenarios::peering::node_addresses;
 use scenarios::topologies::{HOST_BEHIND, SECOND_ADDRESS};
-use scenarios::{Failure, Lab, claim};
+use scenarios::{Failure, Lab, claim, eventually};
 
 use super::{balancing, services};
 
@@ -57,8 +57,7 @@ pub(crate) fn come_and_go(lab: &mut Lab) -> Result<(), Failure> {
 
 /// Waits until as many pods answer, as is seen from a row of answers without a failure; for 0 until nobody does.
 fn await_pods(lab: &Lab, client: &Namespace, vip: SocketAddr, count: usize) -> Result<(), Failure> {
-    let start = Instant::now();
-    loop {
+    eventually(scenarios::lab::PATIENCE, || {
         let answers: Vec<Option<String>> = (0..12 * count.max(1))
             .map(|_| http::ask(client, vip, http::Transport::Tcp, SOON / 4).ok())
             .collect();
@@ -70,14 +69,11 @@ fn await_pods(lab: &Lab, client: &Namespace, vip: SocketAddr, count: usize) -> R
         let all = names.len() == answers.len();
         names.sort_unstable();
         names.dedup();
-        if names.len() == count && (all || count == 0) {
-            return Ok(());
-        }
-        claim(start.elapsed() < scenarios::lab::PATIENCE, || {
+        claim(names.len() == count && (all || count == 0), || {
             format!(
                 "{count} pods answer behind {} nodes, not {names:?} (each question answered: {all})",
                 lab.cluster.nodes().len()
             )
-        })?;
-    }
+        })
+    })
 }

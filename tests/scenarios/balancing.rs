@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lab::namespace::Namespace;
-use scenarios::lab::PATIENCE;
 use scenarios::peering::{self, address, node_addresses};
 use scenarios::topologies::HOST_BEHIND;
-use scenarios::{Failure, Lab, claim, http, manifests};
+use scenarios::{Failure, Lab, claim, eventually, http, manifests};
 
 use super::learned_routes;
 use super::services::{self, ADDRESS};
@@ -163,21 +162,17 @@ fn spread(
 /// With policy Local the pod is told the address of who asked, and not a node's.
 fn sees_the_client(lab: &Lab, client: &Namespace) -> Result<(), Failure> {
     let nodes = node_addresses(lab);
-    let start = Instant::now();
-    loop {
+    // The router may still use the routes of a moment ago.
+    eventually(Duration::from_secs(2), || {
         let answer = http::fetch_from(client, vip())?;
         let remote = http::field(&answer, "RemoteAddr").unwrap_or_default();
         let remote: Option<IpAddr> = remote
             .parse::<SocketAddr>()
             .ok()
             .map(|address| address.ip());
-        if remote.is_some_and(|address| !nodes.contains(&address)) {
-            return Ok(());
-        }
-        // The router may still use the routes of a moment ago.
-        claim(
-            start.elapsed() < PATIENCE.min(Duration::from_secs(2)),
-            || format!("the pod sees the client's address, not a node's: {remote:?}"),
-        )?;
-    }
+        let is_client = remote.is_some_and(|address| !nodes.contains(&address));
+        claim(is_client, || {
+            format!("the pod sees the client's address, not a node's: {remote:?}")
+        })
+    })
 }

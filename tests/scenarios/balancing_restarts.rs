@@ -15,7 +15,7 @@ use scenarios::peering::{self, Undisturbed, node_addresses};
 use scenarios::probe::Probe;
 use scenarios::route_monitor::RouteMonitor;
 use scenarios::topologies::{HOST_BEHIND, SECOND_ADDRESS};
-use scenarios::{Failure, Lab, claim, http, manifests};
+use scenarios::{Failure, Lab, claim, http, manifests, tell};
 
 use super::{learned_routes, services};
 
@@ -159,12 +159,4 @@ fn renewed(lab: &Lab, harm: impl FnOnce() -> Result<(), Failure>) -> Result<(), 
         wait::try_until(PATIENCE, &awaited, || Ok(is_ready(node)?.then_some(())))?;
     }
     Ok(())
-}
-
-#[expect(
-    clippy::print_stdout,
-    reason = "a person reads what happened when, beside the losses"
-)]
-fn tell(figures: &str) {
-    print!("[{figures}] ");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lab::error::Error;
 use lab::node::Node;
@@ -10,7 +10,7 @@ use lab::wait;
 use scenarios::crowd::{self, Crowd};
 use scenarios::lab::{NAMESPACE, PATIENCE};
 use scenarios::route_monitor::RouteMonitor;
-use scenarios::{Failure, Lab, claim, peering};
+use scenarios::{Failure, Lab, claim, eventually, peering, tell};
 
 use super::beside_others;
 
@@ -63,12 +63,12 @@ fn select(lab: &Lab, value: &str) -> Result<(), Failure> {
 fn leave(lab: &Lab) -> Result<(), Failure> {
     beside_others::nothing_left(lab)?;
     for node in lab.cluster.nodes() {
-        let start = Instant::now();
-        while let Some(pid) = lab.agent_process(node)? {
-            claim(start.elapsed() < PATIENCE, || {
-                format!("{} has no agent any more, not {pid}", node.name())
-            })?;
-        }
+        eventually(PATIENCE, || {
+            let pid = lab.agent_process(node)?;
+            claim(pid.is_none(), || {
+                format!("{} has no agent any more, not {pid:?}", node.name())
+            })
+        })?;
     }
     let router = lab.router()?;
     wait::try_until(PATIENCE, "the router has no route to a Service", || {
@@ -122,9 +122,4 @@ fn age(pid: u32) -> Result<Duration, Failure> {
         .map(|(started, uptime): (f64, f64)| uptime - started);
     age.map(Duration::from_secs_f64)
         .ok_or_else(|| Failure::Untrue(format!("{path} tells when it started: {stat}")))
-}
-
-#[expect(clippy::print_stdout, reason = "a person reads how quick it is today")]
-fn tell(figures: &str) {
-    print!("[{figures}] ");
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lab::error::Error;
 use scenarios::lab::{NAMESPACE, Pod};
-use scenarios::{Failure, Lab, claim, peering};
+use scenarios::{Failure, Lab, claim, peering, tell};
 
 /// Resident memory of an idle agent, in kB (Cilium's agent: 185 MB).
 const AGENT_MEMORY: u64 = 25_000;
@@ -61,11 +61,6 @@ pub(crate) fn an_idle_agent_is_small_and_quiet(lab: &mut Lab) -> Result<(), Fail
         share * 100.0
     ));
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "a person reads what it costs today")]
-fn tell(figures: &str) {
-    print!("[{figures}] ");
 }
 
 /// The folder that tells about the process of a pod's only container (proc(5)).

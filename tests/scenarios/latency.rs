@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use lab::router::Router;
 use scenarios::crowd::{Crowd, service};
 use scenarios::route_monitor::RouteMonitor;
-use scenarios::{Failure, Lab, claim, peering};
+use scenarios::{Failure, Lab, claim, peering, tell};
 use serde_json::{Value, json};
 
 /// Single Services timed.
@@ -231,9 +231,4 @@ impl std::fmt::Display for Quantiles {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "p50 {:.0?} p99 {:.0?}", self.p50, self.p99)
     }
-}
-
-#[expect(clippy::print_stdout, reason = "a person reads how soon it is today")]
-fn tell(figures: &str) {
-    print!("[{figures}] ");
 }

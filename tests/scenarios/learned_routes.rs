@@ -13,7 +13,7 @@ use lab::wait;
 use scenarios::lab::{NAMESPACE, PATIENCE, Pod};
 use scenarios::peering::{self, pod_cidr};
 use scenarios::topologies::HOST_BEHIND;
-use scenarios::{Failure, Lab, claim, http};
+use scenarios::{Failure, Lab, claim, eventually, http};
 
 /// From a change to the nodes' kernels.
 const SOON: Duration = Duration::from_secs(3);
@@ -282,8 +282,7 @@ fn await_message(lab: &Lab, words: &[&str]) -> Result<(), Failure> {
 }
 
 fn await_message_of(lab: &Lab, node: &NodeSpec, words: &[&str]) -> Result<(), Failure> {
-    let start = Instant::now();
-    loop {
+    eventually(2 * SOON, || {
         let configs = peering::node_configs(lab)?;
         let status = configs
             .get(&node.name)
@@ -296,17 +295,13 @@ fn await_message_of(lab: &Lab, node: &NodeSpec, words: &[&str]) -> Result<(), Fa
         let message = condition
             .map(|condition| condition.message.clone())
             .unwrap_or_default();
-        if words.iter().all(|word| message.contains(word)) {
-            return Ok(());
-        }
-        claim(start.elapsed() < 2 * SOON, || {
+        claim(words.iter().all(|word| message.contains(word)), || {
             format!(
                 "{} says {words:?} of learned routes, not {message:?}",
                 node.name
             )
-        })?;
-        thread::sleep(Duration::from_millis(100));
-    }
+        })
+    })
 }
 
 /// How often the container of a pod was started again.

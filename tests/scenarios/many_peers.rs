@@ -12,7 +12,7 @@ use scenarios::manifests::{Peer, advertisement, cluster_config, peer_config, tog
 use scenarios::peering;
 use scenarios::raw_speaker::{Conversation, Identity, Reaction, Speaker, message};
 use scenarios::topologies::NODES_ASN;
-use scenarios::{Failure, Lab, claim};
+use scenarios::{Failure, Lab, claim, eventually};
 
 const PEERS: u8 = 50;
 const PEER_ASN: u16 = 64999;
@@ -122,8 +122,7 @@ fn stay(
 
 /// When each session was established, as the node reports it, once it reports all.
 fn established(lab: &Lab, node: &NodeSpec) -> Result<Vec<(String, String)>, Failure> {
-    let start = Instant::now();
-    loop {
+    eventually(IN_TIME, || {
         let configs = peering::node_configs(lab)?;
         let status = configs
             .get(&node.name)
@@ -134,16 +133,13 @@ fn established(lab: &Lab, node: &NodeSpec) -> Result<Vec<(String, String)>, Fail
             .flat_map(|instance| &instance.peers)
             .filter_map(|peer| Some((peer.name.clone(), peer.established_time.clone()?)))
             .collect();
-        if times.len() == usize::from(PEERS) {
-            return Ok(times);
-        }
-        claim(start.elapsed() < IN_TIME, || {
+        claim(times.len() == usize::from(PEERS), || {
             format!(
                 "{} reports {PEERS} sessions, not {}",
                 node.name,
                 times.len()
             )
         })?;
-        thread::sleep(Duration::from_millis(200));
-    }
+        Ok(times)
+    })
 }

@@ -2,12 +2,12 @@
 //! what, and does the rest.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lab::error::Error;
 use scenarios::lab::{NAMESPACE, PATIENCE};
 use scenarios::peering::{self, Undisturbed, address, node_addresses, node_configs, pod_cidr};
-use scenarios::{Failure, Lab, claim};
+use scenarios::{Failure, Lab, claim, eventually};
 use serde_json::json;
 
 use super::{balancing, learned_routes, services};
@@ -136,8 +136,7 @@ fn effective(lab: &Lab) -> Result<u64, Failure> {
 
 /// Waits until a condition of every NodeConfig has all of `words` in its message.
 fn await_words(lab: &Lab, words: &[&str]) -> Result<(), Failure> {
-    let start = Instant::now();
-    loop {
+    eventually(Duration::from_secs(8), || {
         let configs = node_configs(lab)?;
         let said = |word: &&str| {
             configs.values().all(|config| {
@@ -148,12 +147,9 @@ fn await_words(lab: &Lab, words: &[&str]) -> Result<(), Failure> {
                 })
             })
         };
-        if configs.len() == lab.cluster.nodes().len() && words.iter().all(said) {
-            return Ok(());
-        }
-        claim(start.elapsed() < Duration::from_secs(8), || {
+        let all = configs.len() == lab.cluster.nodes().len();
+        claim(all && words.iter().all(said), || {
             format!("every node's status says {words:?}: {configs:?}")
-        })?;
-        std::thread::sleep(Duration::from_millis(100));
-    }
+        })
+    })
 }

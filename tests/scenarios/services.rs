@@ -4,13 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::CiliumLoadBalancerIPPool;
 use lab::wait;
 use scenarios::lab::PATIENCE;
 use scenarios::peering::{self, node_addresses};
-use scenarios::{Failure, Lab, claim, manifests};
+use scenarios::{Failure, Lab, claim, eventually, manifests};
 
 /// The lowest address of the published pool that is not reserved.
 pub(crate) const ADDRESS: &str = "172.16.1.1";
@@ -68,16 +68,13 @@ pub(crate) fn scale(lab: &Lab, count: usize) -> Result<Vec<IpAddr>, Failure> {
     let replicas = format!("--replicas={count}");
     lab.cluster
         .kubectl(["scale", "deployment/webpod", &replicas])?;
-    let start = Instant::now();
-    loop {
+    eventually(PATIENCE, || {
         let nodes = nodes_with_pods(lab)?;
-        if nodes.len() == count {
-            return Ok(nodes);
-        }
-        claim(start.elapsed() < PATIENCE, || {
+        claim(nodes.len() == count, || {
             format!("{count} pods of webpod are ready, not on {nodes:?}")
         })?;
-    }
+        Ok(nodes)
+    })
 }
 
 pub(crate) fn sorted(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {

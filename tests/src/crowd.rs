@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::future::Future;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ::lab::wait;
 use ipnet::IpNet;
@@ -18,14 +18,12 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use crate::peering::{self, node_addresses};
-use crate::{Failure, Lab, claim};
+use crate::{Failure, Lab, claim, eventually};
 
 /// Requests to the API server at once.
 const AT_ONCE: usize = 32;
 /// From the last change of a Service to the router's kernel.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks at the EndpointSlices.
-const POLL: Duration = Duration::from_millis(250);
 /// The addresses of the crowd.
 const ADDRESSES: &str = "172.18.0.0/20";
 /// The advertisement of the crowd's addresses; the pool of [`ADDRESSES`] is added to it.
@@ -113,19 +111,6 @@ impl Crowd {
         });
         self.runtime.block_on(at_once(missing))?;
 
-        let start = Instant::now();
-        // A slice has the labels of its Service.
-        while self
-            .request(self.slices.list_metadata(&ours()))?
-            .items
-            .len()
-            != count
-        {
-            claim(start.elapsed() < PATIENCE, || {
-                format!("each of {count} Services has an EndpointSlice")
-            })?;
-            std::thread::sleep(POLL);
-        }
         let mut nodes = node_addresses(lab);
         nodes.sort_unstable();
         let router = lab.router()?;
@@ -136,7 +121,16 @@ impl Crowd {
             let complete = ours.filter(|route| peering::gateways(route) == nodes);
             Ok((complete.count() == count).then_some(()))
         })?;
-        Ok(())
+        eventually(PATIENCE, || {
+            // A slice has the labels of its Service.
+            let slices = self.request(self.slices.list_metadata(&ours()))?.items;
+            claim(slices.len() == count, || {
+                format!(
+                    "each of {count} Services has an EndpointSlice, not {} of them",
+                    slices.len()
+                )
+            })
+        })
     }
 
     /// The address of each Service that has one, in their order.

@@ -1,6 +1,11 @@
 //! Why a scenario did not hold.
 
 use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Between two looks of [`eventually`].
+const POLL: Duration = Duration::from_millis(50);
 
 /// Why a scenario did not hold.
 #[derive(Debug, thiserror::Error)]
@@ -50,4 +55,27 @@ pub fn claim(holds: bool, sentence: impl FnOnce() -> String) -> Result<(), Failu
     } else {
         Err(Failure::Untrue(sentence()))
     }
+}
+
+/// Looks again until what `look` claims is so, at least once.
+///
+/// # Errors
+/// What is not so when `patience` is over; any other failure at once.
+pub fn eventually<T>(
+    patience: Duration,
+    mut look: impl FnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let start = Instant::now();
+    loop {
+        match look() {
+            Err(Failure::Untrue(_)) if start.elapsed() < patience => thread::sleep(POLL),
+            result => return result,
+        }
+    }
+}
+
+/// Tells a person who watches what was measured.
+#[expect(clippy::print_stdout, reason = "a person reads what it takes today")]
+pub fn tell(figures: &str) {
+    print!("[{figures}] ");
 }

@@ -17,5 +17,5 @@ pub mod route_monitor;
 pub mod stage;
 pub mod topologies;
 
-pub use failure::{Failure, claim};
+pub use failure::{Failure, claim, eventually, tell};
 pub use lab::Lab;

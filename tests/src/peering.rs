@@ -12,7 +12,7 @@ use api::CiliumBGPNodeConfig;
 use api::node_config::{PeerStatus, PeeringState};
 use ipnet::IpNet;
 
-use crate::{Failure, Lab, claim, manifests};
+use crate::{Failure, Lab, claim, eventually, manifests};
 
 /// The first address of a node, which the published router peers with.
 ///
@@ -358,15 +358,7 @@ impl Undisturbed<'_> {
     /// # Errors
     /// As [`Undisturbed::verify_except`], for what is not so when the patience ends.
     pub fn await_renewed(&self, peers: &[IpAddr], patience: Duration) -> Result<(), Failure> {
-        let start = Instant::now();
-        loop {
-            match self.verify_except(peers) {
-                Err(Failure::Untrue(_)) if start.elapsed() < patience => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                result => return result,
-            }
-        }
+        eventually(patience, || self.verify_except(peers))
     }
 }
 
