@@ -1,5 +1,5 @@
 //! Runs scenarios: one lab per topology, booted when its first scenario runs, shared by all of them in the
-//! order of the table, reset after each, gone before the next topology's boots.
+//! order of the table, reset after each that holds, gone after one that does not and before the next topology's boots.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -120,10 +120,8 @@ fn run(
         }
         Err(Failure::CannotRun(reason)) => cannot_run(scenario, reason),
         Err(failure) => {
+            // Nobody knows what it has left behind: the next scenario boots another lab.
             let place = diagnose(&lab, scenario.name);
-            if lab.reset().is_ok() {
-                *standing.lock().unwrap_or_else(PoisonError::into_inner) = Some(lab);
-            }
             Err(format!("{failure}\n{place}").into())
         }
     }

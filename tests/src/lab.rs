@@ -147,6 +147,15 @@ impl Lab {
             helm.args(["--set", value]);
         }
         ::lab::command::text(&mut helm)?;
+        // Helm waits for all pods but as many as may be unavailable.
+        self.cluster.kubectl([
+            "rollout",
+            "status",
+            "daemonset/tombolo-agent",
+            "--namespace",
+            NAMESPACE,
+            "--timeout=90s",
+        ])?;
         Ok(())
     }
 
