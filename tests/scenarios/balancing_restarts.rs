@@ -17,7 +17,7 @@ use scenarios::route_monitor::RouteMonitor;
 use scenarios::topologies::{HOST_BEHIND, SECOND_ADDRESS};
 use scenarios::{Failure, Lab, claim, http, manifests, tell};
 
-use super::{learned_routes, services};
+use super::learned_routes;
 
 /// Longer than whatever an agent may undo once its sessions are up again and it says that it is ready.
 const AFTERWARDS: Duration = Duration::from_secs(5);
@@ -31,10 +31,6 @@ const ASKED: usize = 12;
 const READY: &str = "http://127.0.0.1:9979/readyz";
 
 pub(crate) fn twelve_services_outlive_their_agents(lab: &mut Lab) -> Result<(), Failure> {
-    lab.workload()?;
-    // Pods that were asked by the scenarios before keep the ends of connections for a minute, and refuse another from the same port.
-    services::scale(lab, 0)?;
-    services::scale(lab, 3)?;
     outlive_their_agents(lab, 12)
 }
 

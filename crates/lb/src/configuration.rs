@@ -12,10 +12,11 @@ use crate::error::Error;
 use crate::settings::Settings;
 
 /// Seconds without a packet after which a flow is as good as over. Those of Cilium's connection table: an idle TCP connection may sleep for two
-/// hours, and an unanswered one or UDP for a minute.
+/// hours, and an unanswered one or UDP for a minute. One that has ended counts for as long as Linux remembers it at the backend
+/// (`TCP_TIMEWAIT_LEN`), which Cilium forgets after 10.
 const TCP_TIMEOUT: u32 = 8000;
 const SYN_TIMEOUT: u32 = 60;
-const CLOSING_TIMEOUT: u32 = 10;
+const CLOSING_TIMEOUT: u32 = 60;
 const UDP_TIMEOUT: u32 = 60;
 /// Sources of what a pod sends to itself through its Service. A pod answers them over its default route, and nobody has them: one of RFC 3927
 /// outside what hosts choose for themselves by chance, one of RFC 4193.

@@ -104,7 +104,7 @@ fn twin_becomes<F: Family>(key: &Tuple<F>) -> Tuple<F> {
 
 /// Whether an entry that has the twin's key is the twin, and no other flow's.
 #[inline(always)]
-fn is_twin<F: Family>(key: &Tuple<F>, found: &Flow<F>) -> bool {
+pub(crate) fn is_twin<F: Family>(key: &Tuple<F>, found: &Flow<F>) -> bool {
     let wanted = twin_becomes(key);
     same(&found.source, &wanted.source)
         && same(&found.destination, &wanted.destination)

@@ -4,19 +4,25 @@
 //! so that their stack is not the fast path's, and are looked up again.
 
 use crate::family::{Family, Flow, Ports, Tuple, is_unspecified, same};
-use crate::flow::{forget, is_now, keep, seconds};
+use crate::flow::{forget, is_now, is_twin, keep, seconds};
 use crate::maps::{count, filter_holds, scratch};
 use crate::next_hop::{self, NextHop};
 use crate::parse::Packet;
 use crate::rewrite::{Way, difference_of, rewrite};
-use crate::select::{self, Chosen};
+use crate::select::{self, Chosen, Place};
 use crate::skb::{NEXT, PROCEED, Skb, Verdict, drop};
 use crate::snat;
 use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::helpers::generated::bpf_loop;
 use lb_abi::{
-    Config, FILTER_BACKENDS, FlowKind, Frontend, Reason, UDP, backend_flags, config_flags,
+    Backend, Config, FILTER_BACKENDS, FlowKind, Frontend, Reason, UDP, backend_flags, config_flags,
     filter_bit, flow_flags, frontend_flags,
 };
+
+/// Backends that are tried in the place of one that a client's port leads to already.
+const OTHERS: u32 = 3;
+/// No backend's id.
+const NOBODY: u32 = u32::MAX;
 
 /// No verdict: there is no entry, or one that counts as absent.
 const ABSENT: Verdict = 257;
@@ -110,8 +116,12 @@ fn tend<F: Family>(skb: Skb, packet: &Packet<F>, config: &Config) -> Verdict {
     let Some(flow) = F::flow(key) else {
         return ABSENT;
     };
-    if flow.is_expired(key.protocol, now, config) || wants_another(flow, packet) {
-        forget(key, flow);
+    let is_expired = flow.is_expired(key.protocol, now, config);
+    if is_expired || wants_another(flow, packet) {
+        // The other entry of one that has just ended stays: its tuple is still known at the backend.
+        if is_expired || !flow.has(flow_flags::CLOSED) {
+            forget(key, flow);
+        }
         return ABSENT;
     }
     if flow.has(flow_flags::SNAT) {
@@ -198,33 +208,27 @@ fn open<F: Family, const INSIDE: bool>(skb: Skb, packet: &Packet<F>, config: &Co
     if !INSIDE && !routable {
         return drop(Reason::NotRoutable);
     }
-    let Some(chosen) = select::for_flow(&frontend, client, config.hash_seed) else {
+    let id = choose::<F, INSIDE>(client, frontend, config);
+    let Some(backend) = select::present(id) else {
         return drop(Reason::NoBackend);
     };
-    let mut key = Tuple {
-        destination: F::backend_address(chosen.backend),
-        ports: Ports::new(
-            client.ports.source(),
-            u16::from_ne_bytes(chosen.backend.port),
-        ),
-        ..client.of_kind(FlowKind::Reply)
-    };
+    let chosen = Chosen { id, backend };
+    let mut key = client.of_kind(FlowKind::Reply);
+    aim::<F, INSIDE>(&mut key, client, backend, config);
     let mut hop = NextHop::STACK;
     let Some(entry) = scratch::<F>() else {
         return drop(Reason::TableFull);
     };
     *entry = entry_of_reply(client, &frontend, &chosen, config);
-    if INSIDE || chosen.backend.flags & backend_flags::LOCAL != 0 {
+    if INSIDE || backend.flags & backend_flags::LOCAL != 0 {
         if INSIDE {
             entry.flags |= flow_flags::INTERNAL;
-            if same(&key.destination, &key.source) {
-                // Answered to its own address, a pod would not send the answer out.
+            if same(&key.destination, &client.source) {
                 entry.flags |= flow_flags::HAIRPIN;
-                key.source = F::hairpin_address(config);
             }
         }
         entry.difference = !difference_of(client, &key);
-        // One client's port may reach a backend by two frontends: the later connection gets the tuple.
+        // It was taken, and so were those of the other backends: the later connection gets it.
         if let Some(earlier) = F::flow(&key) {
             forget(&key, earlier);
         }
@@ -257,6 +261,95 @@ fn open<F: Family, const INSIDE: bool>(skb: Skb, packet: &Packet<F>, config: &Co
     }
     count(Reason::NewFlow);
     PROCEED
+}
+
+/// Id of the backend for a new flow; [`NOBODY`] where there is none.
+///
+/// Where the client's port leads to it already by another frontend, it is the next in the list to which it does not, on every node the
+/// same: a backend could not tell the two connections from each other, nor one that is over for as long as it remembers it (RFC 9293
+/// section 3.6.1). Where the port leads to all of those tried, the later connection gets the tuple.
+#[inline(never)]
+fn choose<F: Family, const INSIDE: bool>(
+    client: &Tuple<F>,
+    frontend: Frontend,
+    config: &Config,
+) -> u32 {
+    let Some(place) = select::for_flow(&frontend, client, config.hash_seed) else {
+        return NOBODY;
+    };
+    let Some(named) = place.backend() else {
+        return NOBODY;
+    };
+    let mut turn = Turn {
+        client,
+        config,
+        place,
+        key: client.of_kind(FlowKind::Reply),
+        id: named.id,
+    };
+    if turn.is_taken::<INSIDE>(named.backend) {
+        let turn = core::ptr::from_mut(&mut turn);
+        // SAFETY: the kernel calls the function with the pointer, while this one waits.
+        unsafe {
+            bpf_loop(OTHERS, attempt::<F, INSIDE> as *mut _, turn.cast(), 0);
+        }
+    }
+    turn.id
+}
+
+/// A search for another backend. In the kernel's loop and not one of ours, as that of `snat`.
+struct Turn<'a, F: Family> {
+    client: &'a Tuple<F>,
+    config: &'a Config,
+    place: Place,
+    key: Tuple<F>,
+    id: u32,
+}
+
+impl<F: Family> Turn<'_, F> {
+    /// Whether the client's port leads to a backend already.
+    #[inline(always)]
+    fn is_taken<const INSIDE: bool>(&mut self, backend: &Backend) -> bool {
+        if !INSIDE && backend.flags & backend_flags::LOCAL == 0 {
+            return false;
+        }
+        aim::<F, INSIDE>(&mut self.key, self.client, backend, self.config);
+        F::flow(&self.key).is_some_and(|flow| {
+            let is_over = flow.is_expired(self.key.protocol, seconds(), self.config);
+            !is_over && !is_twin(self.client, flow)
+        })
+    }
+}
+
+/// Tries one backend; 1 ends the search.
+unsafe extern "C" fn attempt<F: Family, const INSIDE: bool>(_: u64, turn: *mut Turn<'_, F>) -> i64 {
+    // SAFETY: `choose` hands it over and does not touch it meanwhile.
+    let turn = unsafe { &mut *turn };
+    turn.place.advance();
+    if let Some(other) = turn.place.backend()
+        && !turn.is_taken::<INSIDE>(other.backend)
+    {
+        turn.id = other.id;
+        return 1;
+    }
+    0
+}
+
+/// Makes a key that under which a backend's replies find their entry, as long as nobody replaces the client's address and port.
+#[inline(always)]
+fn aim<F: Family, const INSIDE: bool>(
+    key: &mut Tuple<F>,
+    client: &Tuple<F>,
+    backend: &Backend,
+    config: &Config,
+) {
+    key.destination = F::backend_address(backend);
+    key.ports = Ports::new(client.ports.source(), u16::from_ne_bytes(backend.port));
+    key.source = client.source;
+    if INSIDE && same(&key.destination, &key.source) {
+        // Answered to its own address, a pod would not send the answer out.
+        key.source = F::hairpin_address(config);
+    }
 }
 
 /// The entry of the replies of a new flow, but for the flags that depend on the way to the backend.

@@ -56,13 +56,39 @@ pub(crate) struct Chosen {
     pub(crate) backend: &'static Backend,
 }
 
-/// One of a frontend's backends for a new flow; `None` where there is none.
+/// A place in a group's list.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    group: Group,
+    ordinal: u32,
+}
+
+impl Place {
+    /// The backend there; `None` where there is none.
+    #[inline(always)]
+    pub(crate) fn backend(&self) -> Option<Chosen> {
+        in_list(&self.group, self.ordinal)
+    }
+
+    /// Goes on to the next, and to the first after the last.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self) {
+        let next = self.ordinal + 1;
+        self.ordinal = if next < self.group.count as u32 {
+            next
+        } else {
+            0
+        };
+    }
+}
+
+/// The place among a frontend's backends that a new flow gets; `None` where there is none.
 #[inline(always)]
 pub(crate) fn for_flow<F: Family>(
     frontend: &Frontend,
     tuple: &Tuple<F>,
     seed: u32,
-) -> Option<Chosen> {
+) -> Option<Place> {
     let group = group(frontend.group)?;
     let size = SIZES[group.ring_class as usize & (SIZES.len() - 1)];
     let ordinal = if frontend.flags & frontend_flags::RING != 0 && size != 0 {
@@ -73,7 +99,7 @@ pub(crate) fn for_flow<F: Family>(
         // SAFETY: takes and gives a number.
         scale(unsafe { bpf_get_prandom_u32() }, group.count as u32)
     };
-    in_list(&group, ordinal)
+    Some(Place { group, ordinal })
 }
 
 /// One of a frontend's backends by a number that is spread over all 32 bits; `None` where there is none.

@@ -1,6 +1,6 @@
 //! Source translation: a packet for a backend elsewhere gets an address and a port of this node, so that the answer comes back here.
 
-use crate::family::{Family, Flow, Ports, Tuple};
+use crate::family::{Family, Flow, Ports, Tuple, same};
 use crate::flow::forget;
 use crate::select::scale;
 use crate::skb::Skb;
@@ -15,8 +15,14 @@ const TRIES: u32 = 16;
 /// From one tried port to the next; odd, so that ranges of any power of two are gone through whole.
 const STEP: u32 = 7919;
 
+/// No place among the ports.
+const NOWHERE: u32 = u32::MAX;
+
 /// Finds a source port for the tuple in `key`, the client's own where it is free, and makes the reply's entry under it. False where no
 /// tried port is free.
+///
+/// The backend remembers a connection that is over for a while, and may refuse the next one of the same tuple (RFC 9293 section 3.6.1). So
+/// its port is taken only where no other is free: that of the connection that has been over for longest.
 ///
 /// The insertion decides: two processors that want one port cannot both get it.
 #[inline(never)]
@@ -55,12 +61,14 @@ pub(crate) fn claim<F: Family>(
         place,
         next,
         found: 0,
+        over: NOWHERE,
+        over_for: 0,
     };
     let search = core::ptr::from_mut(&mut search);
     // SAFETY: the kernel calls the function with the pointer, while this one waits.
     unsafe {
         bpf_loop(TRIES, attempt::<F> as *mut _, search.cast(), 0);
-        (*search).found != 0
+        (*search).found != 0 || (*search).take_from_one_that_is_over()
     }
 }
 
@@ -74,15 +82,79 @@ struct Search<'a, F: Family> {
     place: u32,
     next: u32,
     found: u32,
+    /// Place of the port whose connection has been over for longest, and for how many seconds.
+    over: u32,
+    over_for: u32,
+}
+
+impl<F: Family> Search<'_, F> {
+    /// Puts the port of a place into the key.
+    #[inline(always)]
+    fn set_port(&mut self, place: u32) {
+        let port = ((self.config.snat_port_min as u32 + place) as u16).to_be();
+        self.key.ports = Ports::new(port, self.key.ports.destination());
+    }
+
+    #[inline(always)]
+    fn insert(&self) -> bool {
+        F::insert_flow(self.key, self.reply, BPF_NOEXIST as u64)
+    }
+
+    /// Makes the entry where there is none, or one that has expired, or one of an earlier connection of the very same client and frontend,
+    /// to which the next is known by its sequence number and time stamp.
+    #[inline(always)]
+    fn take(&mut self) -> bool {
+        if self.insert() {
+            return true;
+        }
+        let now = self.reply.last_seen;
+        if let Some(present) = F::flow(self.key) {
+            let is_over = present.has(flow_flags::CLOSED);
+            let is_free = present.is_expired(self.key.protocol, now, self.config)
+                || (is_over && self.is_same_client(present));
+            if !is_free {
+                let over_for = now.wrapping_sub(present.last_seen);
+                if is_over && (self.over == NOWHERE || over_for > self.over_for) {
+                    self.over = self.place;
+                    self.over_for = over_for;
+                }
+                return false;
+            }
+            forget(self.key, present);
+        }
+        self.insert()
+    }
+
+    /// Whether an entry's replies go where those of the new one go.
+    #[inline(always)]
+    fn is_same_client(&self, present: &Flow<F>) -> bool {
+        present.ports == self.reply.ports
+            && same(&present.source, &self.reply.source)
+            && same(&present.destination, &self.reply.destination)
+    }
+
+    #[inline(always)]
+    fn take_from_one_that_is_over(&mut self) -> bool {
+        if self.over == NOWHERE {
+            return false;
+        }
+        self.set_port(self.over);
+        if let Some(present) = F::flow(self.key) {
+            if !present.has(flow_flags::CLOSED) {
+                return false;
+            }
+            forget(self.key, present);
+        }
+        self.insert()
+    }
 }
 
 /// Tries one port; 1 ends the search.
 unsafe extern "C" fn attempt<F: Family>(_: u64, search: *mut Search<'_, F>) -> i64 {
     // SAFETY: `claim` hands it over and does not touch it meanwhile.
     let search = unsafe { &mut *search };
-    let port = ((search.config.snat_port_min as u32 + search.place) as u16).to_be();
-    search.key.ports = Ports::new(port, search.key.ports.destination());
-    if !is_used_by_host(search.skb, search.key) && insert(search.key, search.reply, search.config) {
+    search.set_port(search.place);
+    if !is_used_by_host(search.skb, search.key) && search.take() {
         search.found = 1;
         return 1;
     }
@@ -90,27 +162,6 @@ unsafe extern "C" fn attempt<F: Family>(_: u64, search: *mut Search<'_, F>) -> i
     // Checked, because a panic would be a function without an end, which the kernel refuses.
     search.next = (search.next + STEP).checked_rem(search.size).unwrap_or(0);
     0
-}
-
-/// Makes the entry, in the place of one that has expired where there is one.
-#[inline(always)]
-fn insert<F: Family>(key: &Tuple<F>, reply: &Flow<F>, config: &Config) -> bool {
-    F::insert_flow(key, reply, BPF_NOEXIST as u64)
-        || (displace(key, reply.last_seen, config)
-            && F::insert_flow(key, reply, BPF_NOEXIST as u64))
-}
-
-/// Deletes the flow that has the key, where it is over.
-#[inline(always)]
-fn displace<F: Family>(key: &Tuple<F>, now: u32, config: &Config) -> bool {
-    let Some(present) = F::flow(key) else {
-        return true;
-    };
-    let over = present.has(flow_flags::CLOSED) || present.is_expired(key.protocol, now, config);
-    if over {
-        forget(key, present);
-    }
-    over
 }
 
 /// Whether a socket of the host has the tuple, or listens where the answer would arrive: it would get what is not meant for it, or lose

@@ -18,8 +18,8 @@ mod scene;
 
 use lb::Family;
 use rows::{
-    connections, datagrams, direct, foreign, headers, lifetime, pods, policy, routes, selection,
-    snat,
+    connections, datagrams, direct, foreign, headers, lifetime, pods, policy, reuse, routes,
+    selection, snat,
 };
 use scene::{BOTH_FAMILIES, play};
 
@@ -43,6 +43,11 @@ fn datagrams_reach_backends_and_come_back() {
 #[test]
 fn clients_get_ports_that_nobody_else_has() {
     play("snat", &[(snat::ROWS, BOTH_FAMILIES)]);
+}
+
+#[test]
+fn a_port_that_is_used_again_does_not_meet_what_it_was_used_for() {
+    play("reuse", &[(reuse::ROWS, BOTH_FAMILIES)]);
 }
 
 #[test]

@@ -22,7 +22,10 @@ impl Passage<'_> {
                 .model
                 .is_expired(&flow, headers.protocol, self.input.now);
             if is_over || self.must_reselect(headers, &flow) {
-                self.forget(key);
+                // The backend still knows the tuple of a connection that has just ended.
+                if is_over || !flow.has(flow_flags::CLOSED) {
+                    self.forget(key);
+                }
                 return None;
             }
             if flow.has(flow_flags::SNAT) {
@@ -91,7 +94,6 @@ impl Passage<'_> {
     fn select(&self, headers: &Headers, frontend: Frontend) -> Option<u32> {
         let list = self.model.tables.list(frontend.group);
         let group = self.model.tables.groups.get(&frontend.group)?;
-        let first = *list.first()?;
         if frontend.flags & frontend_flags::RING != 0 && group.ring_class != 0 {
             let ports = [
                 headers.source.1.to_be_bytes(),
@@ -115,11 +117,47 @@ impl Passage<'_> {
                 .tables
                 .rings
                 .get(&u32::try_from(start + place).unwrap())?;
-            return list.get(usize::from(*ordinal)).copied();
+            return self.nearest(headers, &list, usize::from(*ordinal));
         }
         let given = self.given.forward(Tuple::of(headers));
-        let id = given.map(|flow| flow.backend);
-        Some(id.filter(|id| list.contains(id)).unwrap_or(first))
+        let ordinal = list
+            .iter()
+            .position(|id| given.is_some_and(|flow| flow.backend == *id));
+        self.nearest(headers, &list, ordinal.unwrap_or(0))
+    }
+
+    /// The backend at a place of the list, or the next of the three after it that the client's port does not lead to yet.
+    fn nearest(&self, headers: &Headers, list: &[u32], ordinal: usize) -> Option<u32> {
+        let named = *list.get(ordinal)?;
+        let others = list.iter().cycle().skip(ordinal + 1);
+        let mut others = others.take((list.len() - 1).min(3)).copied();
+        let suits = |id: &u32| {
+            let backend = self.model.tables.backend(*id);
+            backend.flags & backend_flags::PRESENT != 0 && !self.is_taken(headers, &backend)
+        };
+        let is_free = !self.is_taken(headers, &self.model.tables.backend(named));
+        let other = if is_free { None } else { others.find(suits) };
+        Some(other.unwrap_or(named))
+    }
+
+    /// Whether the client's own address and port are another connection to the backend, or were a moment ago.
+    fn is_taken(&self, headers: &Headers, backend: &Backend) -> bool {
+        let Ok(plan) = self.plan(headers, backend) else {
+            return false;
+        };
+        if plan.flags & flow_flags::SNAT != 0 {
+            return false;
+        }
+        let tuple = Tuple::of(headers);
+        let toward = Tuple {
+            source: plan.source,
+            destination: (backend_address(backend), u16::from_be_bytes(backend.port)),
+            protocol: headers.protocol,
+        };
+        let present = self.model.live(toward.reply(), self.input.now);
+        present.is_some_and(|flow| {
+            (flow.source, flow.destination) != (tuple.destination, tuple.source)
+        })
     }
 
     /// What the packets of a new flow get.
@@ -158,29 +196,45 @@ impl Passage<'_> {
         })
     }
 
-    /// The client's port where it is in the range and free; else any free one, whichever the kernel took.
+    /// The client's port where it is in the range and free; else any free one, whichever the kernel took; else any of a connection that is
+    /// over, though not yet forgotten.
     fn replace_port(&self, headers: &Headers, source: IpAddr, to: End) -> Result<u16, Reason> {
         let config = &self.model.tables.config;
         let range = config.snat_port_min..=config.snat_port_max;
-        let is_free = |port: &u16| {
+        let owner = |port: &u16| {
             let tuple = Tuple {
                 source: (source, *port),
                 destination: to,
                 protocol: headers.protocol,
             };
-            let owner = self.model.live(tuple.reply(), self.input.now);
-            owner.is_none_or(|owner| owner.has(flow_flags::CLOSED))
-                && !self.model.sockets.contains(&tuple)
+            if self.model.sockets.contains(&tuple) {
+                return Owner::Lives;
+            }
+            let asked = (headers.destination, headers.source);
+            match self.model.live(tuple.reply(), self.input.now) {
+                None => Owner::Nobody,
+                Some(flow) if !flow.has(flow_flags::CLOSED) => Owner::Lives,
+                Some(flow) if (flow.source, flow.destination) == asked => Owner::Nobody,
+                Some(_) => Owner::Over,
+            }
         };
+        let is_free = |port: &u16| owner(port) == Owner::Nobody;
         let own = headers.source.1;
         if range.contains(&own) && is_free(&own) {
             return Ok(own);
         }
         let given = self.given.forward(Tuple::of(headers));
         let given = given.map(|flow| flow.source.1);
+        let given = given.filter(|port| range.contains(port));
+        // The kernel tries 16.
+        let is_full = || {
+            let taken = range.clone().filter(|port| !is_free(port)).take(16);
+            taken.count() == range.len().min(16)
+        };
         given
-            .filter(|port| range.contains(port) && is_free(port))
+            .filter(|port| is_free(port) || owner(port) == Owner::Over && is_full())
             .or_else(|| range.clone().find(is_free))
+            .or_else(|| range.clone().find(|port| owner(port) == Owner::Over))
             .ok_or(Reason::NoSnatPort)
     }
 
@@ -226,6 +280,15 @@ impl Passage<'_> {
         self.count(Reason::NewFlow);
         self.send(headers, tuple.forward(), flow)
     }
+}
+
+/// Who has a port of the node toward a backend.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Nobody,
+    /// A connection that has ended a moment ago.
+    Over,
+    Lives,
 }
 
 /// What the packets of a new flow get.

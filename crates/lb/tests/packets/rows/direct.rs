@@ -6,7 +6,7 @@ use lb_abi::Reason;
 use super::{HIGH, LOW, dns_of, web_of};
 use crate::fixture::services::{HOST_PORT, number};
 use crate::packet::{ACK, FIN, Packet, SYN};
-use crate::scene::{Row, tuple};
+use crate::scene::Row;
 
 pub(crate) const ROWS: &[Row] = &[
     ("first the frontend, then the pod of this node", |s| {
@@ -132,33 +132,6 @@ pub(crate) const ROWS: &[Row] = &[
         let reply = Packet::tcp(s.node_end(HOST_PORT), syn.source, SYN | ACK);
         s.leaves(&reply).is_untouched();
     }),
-    (
-        "two frontends of one pod: the later connection of a port wins",
-        |s| {
-            let one = s.syn(LOW, s.web(number::LOCAL));
-            let two = s.syn(LOW, s.web(number::LOCAL_TOO));
-            s.arrives(&one);
-            s.arrives(&two);
-            let reply = Packet::tcp(web_of(s.cast.local_pod), one.source, SYN | ACK);
-            s.leaves(&reply)
-                .passes_as(&reply.clone().from(two.destination));
-        },
-    ),
-    (
-        "two frontends of one pod: the earlier one's SYN takes it back",
-        |s| {
-            let one = s.syn(LOW, s.web(number::LOCAL));
-            let two = s.syn(LOW, s.web(number::LOCAL_TOO));
-            s.arrives(&one);
-            s.arrives(&two);
-            s.seconds_pass(1);
-            s.arrives(&one).counts(&[Reason::NewFlow]);
-            let reply = Packet::tcp(web_of(s.cast.local_pod), one.source, SYN | ACK);
-            s.leaves(&reply)
-                .passes_as(&reply.clone().from(one.destination));
-            assert!(s.flow(tuple(&one).forward()).is_some());
-        },
-    ),
     (
         "a frontend's connection through a replaced client takes nothing from a direct one",
         |s| {

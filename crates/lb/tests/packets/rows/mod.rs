@@ -8,6 +8,7 @@ pub(crate) mod headers;
 pub(crate) mod lifetime;
 pub(crate) mod pods;
 pub(crate) mod policy;
+pub(crate) mod reuse;
 pub(crate) mod routes;
 pub(crate) mod selection;
 pub(crate) mod snat;

@@ -12,7 +12,7 @@ use crate::packet::{ACK, FIN, Packet, RST, SYN};
 use crate::scene::{Row, Scene, tuple};
 
 /// Leaves only so many ports.
-fn shrink(s: &mut Scene<'_, '_>, count: u16) {
+pub(super) fn shrink(s: &mut Scene<'_, '_>, count: u16) {
     s.configure(|config| {
         config.snat_port_min = 50_000;
         config.snat_port_max = 50_000 + count - 1;
