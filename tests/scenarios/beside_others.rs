@@ -13,7 +13,7 @@ use scenarios::peering::{address, node_addresses, pod_cidr};
 use scenarios::topologies::HOST_BEHIND;
 use scenarios::{Failure, Lab, claim, http};
 
-use super::{balancing, services};
+use super::{balancing, learned_routes, services};
 
 /// Where the programs and maps of the load balancer are pinned.
 const PINS: &str = "/sys/fs/bpf/tombolo";
@@ -139,13 +139,14 @@ pub(crate) fn uninstalling_leaves_nothing_behind(lab: &mut Lab) -> Result<(), Fa
 
 /// Waits until no node has anything of Tombolo's in its kernel.
 pub(crate) fn nothing_left(lab: &Lab) -> Result<(), Failure> {
+    let protocol = learned_routes::protocol();
     for node in lab.cluster.nodes() {
         let machine = node.machine();
         let awaited = format!("{} has no pin and no route of Tombolo's left", node.name());
         wait::try_until(PATIENCE, &awaited, || {
             let pins = machine.exec(["test", "-e", PINS])?.success();
-            let routes = machine.exec(["ip", "route", "show", "proto", "215"])?;
-            let objects = machine.exec(["ip", "nexthop", "show", "proto", "215"])?;
+            let routes = machine.exec(["ip", "route", "show", "proto", &protocol])?;
+            let objects = machine.exec(["ip", "nexthop", "show", "proto", &protocol])?;
             let left =
                 pins || !routes.stdout.trim().is_empty() || !objects.stdout.trim().is_empty();
             Ok((!left).then_some(()))

@@ -176,7 +176,7 @@ pub(crate) fn cleanup_takes_what_is_ours(lab: &mut Lab) -> Result<(), Failure> {
         wait::try_until(PATIENCE, "no learned route is left", || {
             Ok(learned(&machine)?.is_empty().then_some(()))
         })?;
-        let objects = machine.exec(["ip", "nexthop", "show", "proto", "215"])?;
+        let objects = machine.exec(["ip", "nexthop", "show", "proto", &protocol()])?;
         claim(objects.stdout.trim().is_empty(), || {
             format!("no nexthop object is left: {}", objects.stdout)
         })
@@ -244,9 +244,14 @@ fn await_no_learned(lab: &Lab) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The protocol number of learned routes, as `ip` wants it.
+pub(crate) fn protocol() -> String {
+    api::route_import::DEFAULT_PROTOCOL.to_string()
+}
+
 /// Prefixes of the routes under our protocol number, sorted.
 fn learned(machine: &Machine) -> Result<Vec<String>, lab::error::Error> {
-    let shown = machine.exec(["ip", "-o", "route", "show", "proto", "215"])?;
+    let shown = machine.exec(["ip", "-o", "route", "show", "proto", &protocol()])?;
     let prefixes = shown
         .stdout
         .lines()
@@ -258,15 +263,13 @@ fn learned(machine: &Machine) -> Result<Vec<String>, lab::error::Error> {
 
 /// Every route of every node that is not under our protocol number, as `ip` prints it.
 fn foreign_routes(lab: &Lab) -> Result<Vec<String>, Failure> {
+    let ours = format!("proto {}", protocol());
     let mut all = Vec::new();
     for node in &lab.cluster.topology().nodes {
         let machine = lab.cluster.machine(&node.name)?;
         for family in ["-4", "-6"] {
             let shown = machine.exec(["ip", "-o", family, "route", "show", "table", "all"])?;
-            let foreign = shown
-                .stdout
-                .lines()
-                .filter(|line| !line.contains("proto 215"));
+            let foreign = shown.stdout.lines().filter(|line| !line.contains(&ours));
             all.extend(foreign.map(|line| format!("{}: {line}", node.name)));
         }
     }

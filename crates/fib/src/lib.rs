@@ -8,7 +8,7 @@
 //! use fib::{Command, Fib, Form, Identity, NextHop, NextHopSet};
 //! use std::net::IpAddr;
 //!
-//! let identity = Identity { table: Identity::MAIN, protocol: Identity::DEFAULT_PROTOCOL, metric: 20 };
+//! let identity = Identity { table: Identity::MAIN, protocol: 215, metric: 20 };
 //! let (fib, reports) = Fib::start(identity, Form::Objects)?;
 //! let gateways = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse::<IpAddr>().expect("an address"));
 //! let next_hops = NextHopSet::new(gateways.map(NextHop::from)).expect("two");

@@ -31,8 +31,6 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A number that `rt_protos` gives to nobody: routes of 186, `bgp`, other daemons on the same host may think theirs.
-    pub const DEFAULT_PROTOCOL: u8 = 215;
     /// The table `main`.
     pub const MAIN: u32 = 254;
 

@@ -340,15 +340,16 @@ impl Reporter {
 mod tests {
     use super::*;
 
+    const IDENTITY: Identity = Identity {
+        table: Identity::MAIN,
+        protocol: 215,
+        metric: 20,
+    };
+
     #[test]
     fn what_was_reported_in_between_is_reported_again_at_rest() {
         let now = Instant::now();
-        let identity = Identity {
-            table: Identity::MAIN,
-            protocol: Identity::DEFAULT_PROTOCOL,
-            metric: 20,
-        };
-        let mut machine = Machine::new(identity, Form::Objects, now);
+        let mut machine = Machine::new(IDENTITY, Form::Objects, now);
         let (outbox, reports) = sync_channel(1);
         let mut reporter = Reporter::new(outbox, now - REPORT_BUSY);
         reporter.report(&machine, Pace::Busy);
@@ -364,12 +365,7 @@ mod tests {
     #[test]
     fn a_slow_reader_misses_reports_but_not_the_latest() {
         let now = Instant::now();
-        let identity = Identity {
-            table: Identity::MAIN,
-            protocol: Identity::DEFAULT_PROTOCOL,
-            metric: 20,
-        };
-        let mut machine = Machine::new(identity, Form::Objects, now);
+        let mut machine = Machine::new(IDENTITY, Form::Objects, now);
         let (outbox, reports) = sync_channel(1);
         let mut reporter = Reporter::new(outbox, now);
         for _ in 0..3 {
