@@ -14,6 +14,8 @@ use crate::{PATIENCE, Result};
 /// Where it says whether it is ready, and where it serves metrics.
 const HEALTH: u16 = 9979;
 const METRICS: u16 = 9980;
+/// What sets the environment of the agents of a cluster.
+const DAEMON_SET: &str = include_str!("../../../../charts/tombolo/templates/agent/daemonset.yaml");
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -30,6 +32,19 @@ pub(crate) struct Usage {
     /// The part of it that is neither file nor map.
     pub(crate) anonymous: f64,
     pub(crate) peak: f64,
+}
+
+/// What the chart tells the C library of an agent.
+fn memory_settings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let mut lines = DAEMON_SET.lines().map(str::trim);
+    std::iter::from_fn(move || {
+        let name = lines.find_map(|line| {
+            let name = line.strip_prefix("- name: ")?;
+            name.starts_with("MALLOC_").then_some(name)
+        })?;
+        let value = lines.next()?.strip_prefix("value: ")?;
+        Some((name, value.trim_matches('"')))
+    })
 }
 
 impl Agent {
@@ -52,6 +67,7 @@ impl Agent {
         // No DaemonSet has this name: when the agent is told to end, nobody comes back.
         command.args(["--namespace=kube-system", "--daemon-set=gone"]);
         command.env_remove("KUBERNETES_SERVICE_HOST");
+        command.envs(memory_settings());
         let output = File::options().create(true).append(true).open(&log)?;
         let child = command.stderr(output).spawn()?;
         Ok(Self { child, log })
