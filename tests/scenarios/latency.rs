@@ -34,8 +34,8 @@ pub(crate) fn services_are_in_the_router_soon(lab: &mut Lab) -> Result<(), Failu
     peering::as_published(lab)?;
     let crowd = Crowd::new(lab)?;
     let samples = Samples {
-        services: Api::default_namespaced(crowd.client()),
-        slices: Api::default_namespaced(crowd.client()),
+        services: Api::default_namespaced(crowd.api_server().client()),
+        slices: Api::default_namespaced(crowd.api_server().client()),
         monitor: RouteMonitor::start(lab.router()?.namespace())?,
         crowd,
     };
@@ -83,6 +83,7 @@ impl Samples {
             let start = Instant::now();
             let made = service("sample", &json!({"app": "webpod"}), "Cluster");
             self.crowd
+                .api_server()
                 .request(self.services.create(&PostParams::default(), &made))?;
             let everywhere =
                 self.monitor
@@ -91,6 +92,7 @@ impl Samples {
                     })?;
             times.push(everywhere.at.duration_since(start));
             self.crowd
+                .api_server()
                 .request(self.services.delete("sample", &DeleteParams::default()))?;
             self.monitor.next("no route", PATIENCE, |change| {
                 change.prefix == everywhere.prefix && change.gateways == 0
@@ -103,7 +105,7 @@ impl Samples {
     fn time_withdrawals(&self, node: &lab::node::Node) -> Result<Vec<Duration>, Failure> {
         let made = service("sample", &Value::Null, "Local");
         let slice = slice(node);
-        self.crowd.request(async {
+        self.crowd.api_server().request(async {
             self.services.create(&PostParams::default(), &made).await?;
             self.slices.create(&PostParams::default(), &slice).await
         })?;
@@ -123,7 +125,7 @@ impl Samples {
         }
         self.monitor
             .next("a route", PATIENCE, |change| change.gateways > 0)?;
-        self.crowd.request(async {
+        self.crowd.api_server().request(async {
             self.services
                 .delete("sample", &DeleteParams::default())
                 .await?;
@@ -140,7 +142,7 @@ impl Samples {
         let patch = Patch::Merge(json!({"endpoints": [endpoint(node, ready)]}));
         let parameters = PatchParams::default();
         let patching = self.slices.patch("sample-1", &parameters, &patch);
-        self.crowd.request(patching).map(|_| ())
+        self.crowd.api_server().request(patching).map(|_| ())
     }
 }
 

@@ -1,8 +1,6 @@
 //! Many Services at once: all choose by Maglev among the pods of the published workload, each has an address of its own.
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
-use std::future::Future;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,18 +8,14 @@ use ::lab::wait;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client};
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
 
+use crate::api_server::ApiServer;
 use crate::peering::{self, node_addresses};
 use crate::{Failure, Lab, claim, eventually};
 
-/// Requests to the API server at once.
-const AT_ONCE: usize = 32;
 /// From the last change of a Service to the router's kernel.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The addresses of the crowd.
@@ -44,8 +38,7 @@ spec:
 
 /// The Services, and the means to make them.
 pub struct Crowd {
-    runtime: Runtime,
-    client: Client,
+    api_server: ApiServer,
     services: Api<Service>,
     slices: Api<EndpointSlice>,
 }
@@ -61,37 +54,18 @@ impl Crowd {
              - cidr: {ADDRESSES}\n---\n"
         );
         lab.cluster.apply(&(pool + ADVERTISEMENT))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Failure::socket("runtime"))?;
-        let kubeconfig = lab.cluster.kubeconfig().to_owned();
-        let client = runtime.block_on(async {
-            let kubeconfig = Kubeconfig::read_from(kubeconfig).map_err(unexpected)?;
-            let options = KubeConfigOptions::default();
-            let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-            Client::try_from(config.map_err(unexpected)?).map_err(unexpected)
-        })?;
+        let api_server = ApiServer::of(lab)?;
         Ok(Self {
-            services: Api::default_namespaced(client.clone()),
-            slices: Api::default_namespaced(client.clone()),
-            client,
-            runtime,
+            services: Api::default_namespaced(api_server.client()),
+            slices: Api::default_namespaced(api_server.client()),
+            api_server,
         })
     }
 
-    /// An administrator's client, for use with [`Crowd::request`].
+    /// What makes the Services, for other requests.
     #[must_use]
-    pub fn client(&self) -> Client {
-        self.client.clone()
-    }
-
-    /// Carries out one request.
-    ///
-    /// # Errors
-    /// When the API server refuses.
-    pub fn request<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
-        self.runtime.block_on(request).map_err(unexpected)
+    pub fn api_server(&self) -> &ApiServer {
+        &self.api_server
     }
 
     /// Makes it a crowd of `count`, and waits until each has its endpoints, and the router's kernel a route to it by way of every node.
@@ -109,7 +83,7 @@ impl Crowd {
                 services.create(&PostParams::default(), &service).await
             }
         });
-        self.runtime.block_on(at_once(missing))?;
+        self.api_server.requests(missing)?;
 
         let mut nodes = node_addresses(lab);
         nodes.sort_unstable();
@@ -123,7 +97,10 @@ impl Crowd {
         })?;
         eventually(PATIENCE, || {
             // A slice has the labels of its Service.
-            let slices = self.request(self.slices.list_metadata(&ours()))?.items;
+            let slices = self
+                .api_server
+                .request(self.slices.list_metadata(&ours()))?
+                .items;
             claim(slices.len() == count, || {
                 format!(
                     "each of {count} Services has an EndpointSlice, not {} of them",
@@ -138,7 +115,7 @@ impl Crowd {
     /// # Errors
     /// When the API server refuses.
     pub fn addresses(&self) -> Result<Vec<IpAddr>, Failure> {
-        let services = self.request(self.services.list(&ours()))?;
+        let services = self.api_server.request(self.services.list(&ours()))?;
         let ingress = services.items.into_iter().filter_map(|service| {
             let ingress = service.status?.load_balancer?.ingress?;
             ingress.first()?.ip.as_ref()?.parse().ok()
@@ -157,7 +134,9 @@ impl Crowd {
     }
 
     fn names(&self) -> Result<BTreeSet<String>, Failure> {
-        let services = self.request(self.services.list_metadata(&ours()))?;
+        let services = self
+            .api_server
+            .request(self.services.list_metadata(&ours()))?;
         let names = services.into_iter();
         Ok(names.filter_map(|service| service.metadata.name).collect())
     }
@@ -167,7 +146,7 @@ impl Crowd {
             let services = self.services.clone();
             async move { services.delete(&name, &DeleteParams::default()).await }
         });
-        self.runtime.block_on(at_once(removals))
+        self.api_server.requests(removals)
     }
 }
 
@@ -203,35 +182,4 @@ pub fn is_address(prefix: &IpNet) -> bool {
 
 fn ours() -> ListParams {
     ListParams::default().labels("crowd=true")
-}
-
-/// Carries out all requests, some of them at the same time.
-async fn at_once<T: Send + 'static>(
-    requests: impl Iterator<Item = impl Future<Output = kube::Result<T>> + Send + 'static>,
-) -> Result<(), Failure> {
-    let mut under_way = JoinSet::new();
-    for request in requests {
-        under_way.spawn(request);
-        if under_way.len() >= AT_ONCE {
-            finished(under_way.join_next().await)?;
-        }
-    }
-    while !under_way.is_empty() {
-        finished(under_way.join_next().await)?;
-    }
-    Ok(())
-}
-
-fn finished<T>(
-    finished: Option<Result<kube::Result<T>, tokio::task::JoinError>>,
-) -> Result<(), Failure> {
-    match finished {
-        None | Some(Ok(Ok(_))) => Ok(()),
-        Some(Ok(Err(error))) => Err(unexpected(error)),
-        Some(Err(error)) => Err(unexpected(error)),
-    }
-}
-
-fn unexpected(error: impl Display) -> Failure {
-    Failure::Untrue(format!("the API server does what it is asked: {error}"))
 }

@@ -3,6 +3,7 @@
 //!
 //! Everything here looks at the product from outside: what `helm`, `kubectl`, the routers and the packets say.
 
+pub mod api_server;
 pub mod connections;
 pub mod crowd;
 pub mod failure;
