@@ -24,7 +24,7 @@ const AFTERWARDS: Duration = Duration::from_secs(5);
 /// How long agents run that have never seen an API server.
 const OUTAGE: Duration = Duration::from_secs(4);
 /// Connections that stay open.
-const OPEN: u16 = 100;
+const OPEN: usize = 100;
 /// Services that are asked, and that have the open connections.
 const ASKED: usize = 12;
 /// Where an agent says whether it is ready.

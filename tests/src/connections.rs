@@ -14,8 +14,6 @@ use crate::{Failure, claim};
 
 /// Between two questions on one connection.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// Of the first connection; the next has the next.
-const FIRST_PORT: u16 = 20_000;
 /// After so long a question counts as lost.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -33,8 +31,7 @@ struct Break {
 }
 
 impl Connections {
-    /// Opens `count` connections from `source`, an address of `namespace`, to one of `targets` after the other, each from a port of its own:
-    /// two frontends that lead to one backend of the node could not tell a client's connections from one port apart.
+    /// Opens `count` connections from `source`, an address of `namespace`, to one of `targets` after the other.
     ///
     /// # Errors
     /// When one cannot be opened.
@@ -42,15 +39,13 @@ impl Connections {
         namespace: &Namespace,
         source: IpAddr,
         targets: &[SocketAddr],
-        count: u16,
+        count: usize,
     ) -> Result<Self, Failure> {
         let stop = Arc::new(AtomicBool::new(false));
         let open = || -> io::Result<Vec<TcpStream>> {
             let targets = targets.iter().cycle();
-            let connect = |(number, target): (u16, &SocketAddr)| {
-                connect(SocketAddr::new(source, FIRST_PORT + number), *target)
-            };
-            (0..count).zip(targets).map(connect).collect()
+            let targets = targets.take(count);
+            targets.map(|target| connect(source, *target)).collect()
         };
         let streams = namespace
             .run(open)?
@@ -105,10 +100,9 @@ impl Connections {
     }
 }
 
-fn connect(source: SocketAddr, target: SocketAddr) -> io::Result<TcpStream> {
+fn connect(source: IpAddr, target: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&source.into())?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
     socket.connect_timeout(&target.into(), PATIENCE)?;
     Ok(socket.into())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -18,9 +18,6 @@ use crate::{Failure, claim};
 const INTERVAL: Duration = Duration::from_millis(5);
 /// After so long an answer does not count any more.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The ports that connections come from, and how many: enough for two minutes.
-const FIRST_PORT: u16 = 35_000;
-const PORTS: u32 = 30_000;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,7 +244,7 @@ fn connect(targets: &[SocketAddr], stop: &AtomicBool) -> Report {
             let at = pace(start, number);
             let lost = &lost;
             scope.spawn(move || {
-                if connection(*target, number).is_err() {
+                if TcpStream::connect_timeout(target, PATIENCE).is_err() {
                     lost.lock().unwrap_or_else(PoisonError::into_inner).push(at);
                 }
             });
@@ -258,24 +255,6 @@ fn connect(targets: &[SocketAddr], stop: &AtomicBool) -> Report {
     let mut lost = lost.into_inner().unwrap_or_else(PoisonError::into_inner);
     lost.sort();
     Report { asked, lost }
-}
-
-/// Opens a connection and closes it. Ports are used in turn: whoever closes first, a pod or the client, keeps the end of a connection for a
-/// minute, and the kernel would use a port again at once where it leads to another address of the same pods.
-fn connection(target: SocketAddr, number: u32) -> io::Result<()> {
-    let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
-    let port = FIRST_PORT + (number % PORTS) as u16;
-    let here: SocketAddr = match target {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, port).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, port).into(),
-    };
-    // A port that somebody has is left out: then the kernel finds one.
-    if let Err(error) = socket.bind(&here.into())
-        && error.kind() != io::ErrorKind::AddrInUse
-    {
-        return Err(error);
-    }
-    socket.connect_timeout(&target.into(), PATIENCE)
 }
 
 #[cfg(test)]
