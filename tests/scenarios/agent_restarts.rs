@@ -48,16 +48,7 @@ pub(crate) fn a_rolled_daemonset_loses_no_packet(lab: &mut Lab) -> Result<(), Fa
             "--namespace",
             NAMESPACE,
         ])?;
-        let status = [
-            "rollout",
-            "status",
-            "daemonset/tombolo-agent",
-            "--namespace",
-            NAMESPACE,
-            "--timeout=90s",
-        ];
-        lab.cluster.kubectl(status)?;
-        Ok(())
+        lab.await_rollout()
     })
 }
 

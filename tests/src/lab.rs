@@ -148,14 +148,17 @@ impl Lab {
         }
         ::lab::command::text(&mut helm)?;
         // Helm waits for all pods but as many as may be unavailable.
-        self.cluster.kubectl([
-            "rollout",
-            "status",
-            "daemonset/tombolo-agent",
-            "--namespace",
-            NAMESPACE,
-            "--timeout=90s",
-        ])?;
+        self.await_rollout()
+    }
+
+    /// Waits until every agent is the newest of its DaemonSet, and ready.
+    ///
+    /// # Errors
+    /// When that takes more than a minute and a half.
+    pub fn await_rollout(&self) -> Result<(), Failure> {
+        let status = ["rollout", "status", "daemonset/tombolo-agent"];
+        let rest = ["--namespace", NAMESPACE, "--timeout=90s"];
+        self.cluster.kubectl(status.iter().chain(&rest))?;
         Ok(())
     }
 
