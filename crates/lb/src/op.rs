@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use lb_abi::{Backend, Config, Frontend, FrontendKey4, FrontendKey6, Group, NodeAddressKind};
+use lb_abi::{
+    Backend, Config, FILTERS, Frontend, FrontendKey4, FrontendKey6, Group, NodeAddressKind,
+};
 
 /// Key of a frontend of either family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,7 +49,7 @@ pub enum MapOp {
     },
     /// Writes a word of a filter.
     Filter {
-        /// `lb_abi::FILTER_FRONTENDS` or `lb_abi::FILTER_BACKENDS`.
+        /// `lb_abi::FILTER_FRONTENDS`, `lb_abi::FILTER_BACKENDS` or `lb_abi::FILTER_ROWS`.
         filter: u32,
         /// Which word.
         index: usize,
@@ -93,7 +95,7 @@ pub struct Contents {
     /// Ordinals of the rings that groups name, by first ordinal.
     pub rings: BTreeMap<u32, Vec<u16>>,
     /// Filters.
-    pub filters: [Vec<u64>; 2],
+    pub filters: [Vec<u64>; FILTERS],
     /// Addresses of nodes, with the number of their [`NodeAddressKind`].
     pub node_addresses: BTreeMap<[u8; 16], u32>,
     /// The configuration; `None` where the maps are new.

@@ -1,9 +1,9 @@
 //! Where maps and links outlive the process: a folder of ours in a BPF file system.
 //!
 //! ```text
-//!   <root>/v1/maps/FRONTENDS4 …          one for each map of the object
-//!   <root>/v1/links/uplink_in-eth0 …     hook and interface
-//!   <root>/v1/links/sk_connect4 …        one for each program of sockets
+//!   <root>/v2/maps/FRONTENDS4 …          one for each map of the object
+//!   <root>/v2/links/uplink_in-eth0 …     hook and interface
+//!   <root>/v2/links/sk_connect4 …        one for each program of sockets
 //! ```
 
 use std::collections::BTreeMap;
@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn only_folders_of_versions_are_ours() {
         for (name, ours) in [
-            ("v1", true),
+            ("v2", true),
             ("v12", true),
             ("v", false),
             ("v1x", false),

@@ -18,12 +18,12 @@ pub use config::{Config, config_flags};
 pub use flow::{FlowKey4, FlowKey6, FlowKind, FlowValue4, FlowValue6, flow_flags};
 pub use frontend::{Frontend, FrontendKey4, FrontendKey6, Scope, frontend_flags};
 pub use group::Group;
-pub use hash::{filter_bit, flow_hash};
+pub use hash::{filter_bit, flow_hash, row_bit};
 pub use reason::Reason;
 pub use socket::{NodeAddressKind, SocketKey, SocketValue};
 
 /// Version of every layout here; part of the pin path.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Names of the maps, as the object and the pin folder have them.
 pub mod map {
@@ -47,7 +47,7 @@ pub mod map {
     pub const SOCKETS: &str = "SOCKETS";
     /// Address (16 bytes) → `NodeAddressKind` (`u32`): hash.
     pub const NODE_ADDRESSES: &str = "NODE_ADDRESSES";
-    /// Two bitmaps of [`super::FILTER_WORDS`] `u64` ([`super::FILTER_FRONTENDS`], [`super::FILTER_BACKENDS`]): array, mmapable.
+    /// Bitmaps of [`super::FILTER_WORDS`] `u64` ([`super::FILTER_FRONTENDS`] and so on): array, mmapable.
     pub const FILTERS: &str = "FILTERS";
     /// One `Config`: array, mmapable.
     pub const CONFIG: &str = "CONFIG";
@@ -94,6 +94,10 @@ pub const FILTER_WORDS: usize = 1024;
 pub const FILTER_FRONTENDS: u32 = 0;
 /// Filter of the addresses of backends on this node.
 pub const FILTER_BACKENDS: u32 = 1;
+/// Filter of the rows of frontends, by address, port and protocol.
+pub const FILTER_ROWS: u32 = 2;
+/// How many filters there are.
+pub const FILTERS: usize = 3;
 /// Protocol number of TCP.
 pub const TCP: u8 = 6;
 /// Protocol number of UDP.

@@ -198,6 +198,10 @@ fn tend_reply<F: Family>(skb: Skb, packet: &Packet<F>, key: &Tuple<F>, config: &
 #[inline(never)]
 fn open<F: Family, const INSIDE: bool>(skb: Skb, packet: &Packet<F>, config: &Config) -> Verdict {
     let client = &packet.tuple;
+    // What is for the node itself, mostly.
+    if !select::may_be_frontend(client) {
+        return NEXT;
+    }
     let port = client.ports.destination();
     let found = select::frontend::<F>(client.destination, port, client.protocol, INSIDE);
     let Some(frontend) = found else {

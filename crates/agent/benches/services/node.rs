@@ -27,7 +27,7 @@ pub(crate) struct Node {
 impl Node {
     /// Where the agent pins its maps.
     pub(crate) fn maps(&self) -> PathBuf {
-        self.bpffs.join("tombolo/v1/maps")
+        self.bpffs.join("tombolo/v2/maps")
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use lb_abi::{FILTER_WORDS, filter_bit};
+use lb_abi::{FILTER_WORDS, FILTERS, row_bit};
 
+use super::place::Place;
 use super::steps::Steps;
 use crate::op::MapOp;
 
@@ -18,13 +19,14 @@ pub(super) const LINGER: Duration = Duration::from_secs(3600);
 pub(super) enum Filter {
     Frontends = lb_abi::FILTER_FRONTENDS as isize,
     Backends = lb_abi::FILTER_BACKENDS as isize,
+    Rows = lb_abi::FILTER_ROWS as isize,
 }
 
-/// Both filters, with the users of each bit.
+/// All filters, with the users of each bit.
 #[derive(Debug)]
 pub(super) struct Filters {
-    users: [Vec<u32>; 2],
-    words: [Vec<u64>; 2],
+    users: [Vec<u32>; FILTERS],
+    words: [Vec<u64>; FILTERS],
     dirty: BTreeSet<(Filter, usize)>,
     /// Users that have gone, in the order they went.
     lingering: VecDeque<(Instant, Filter, u32)>,
@@ -33,15 +35,15 @@ pub(super) struct Filters {
 }
 
 impl Filters {
-    pub(super) fn new(contents: &[Vec<u64>; 2]) -> Self {
+    pub(super) fn new(contents: &[Vec<u64>; FILTERS]) -> Self {
         let mut filters = Self {
-            users: [vec![0; FILTER_WORDS * 64], vec![0; FILTER_WORDS * 64]],
+            users: std::array::from_fn(|_| vec![0; FILTER_WORDS * 64]),
             words: contents.clone(),
             dirty: BTreeSet::new(),
             lingering: VecDeque::new(),
             found: Vec::new(),
         };
-        for filter in [Filter::Frontends, Filter::Backends] {
+        for filter in [Filter::Frontends, Filter::Backends, Filter::Rows] {
             filters.words[filter as usize].resize(FILTER_WORDS, 0);
             for bit in 0..FILTER_WORDS as u32 * 64 {
                 if filters.words[filter as usize][bit as usize / 64] >> (bit % 64) & 1 == 1 {
@@ -77,6 +79,19 @@ impl Filters {
         self.lingering.push_back((now, filter, bit_of(address)));
     }
 
+    pub(super) fn add_row(&mut self, place: &Place) {
+        let bit = bit_of_row(place);
+        self.users[Filter::Rows as usize][bit as usize] += 1;
+        self.dirty.insert((Filter::Rows, bit as usize / 64));
+    }
+
+    /// At once: a flow that goes on is found before its row is looked for.
+    pub(super) fn remove_row(&mut self, place: &Place) {
+        let bit = bit_of_row(place);
+        self.users[Filter::Rows as usize][bit as usize] -= 1;
+        self.dirty.insert((Filter::Rows, bit as usize / 64));
+    }
+
     pub(super) fn finish(&mut self, steps: &mut Steps) {
         for (filter, index) in std::mem::take(&mut self.dirty) {
             let wanted = (0..64).fold(0u64, |word, bit| {
@@ -100,17 +115,18 @@ impl Filters {
 }
 
 fn bit_of(address: IpAddr) -> u32 {
+    bit_of_row(&Place::wildcard(address))
+}
+
+fn bit_of_row(place: &Place) -> u32 {
+    let port = u16::from_ne_bytes(place.port.to_be_bytes());
     let word = |bytes: &[u8]| u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    match address {
-        IpAddr::V4(address) => filter_bit(&[word(&address.octets())]),
+    match place.address {
+        IpAddr::V4(address) => row_bit(&[word(&address.octets())], port, place.protocol),
         IpAddr::V6(address) => {
             let octets = address.octets();
-            filter_bit(&[
-                word(&octets),
-                word(&octets[4..]),
-                word(&octets[8..]),
-                word(&octets[12..]),
-            ])
+            let words = [0, 4, 8, 12].map(|first| word(&octets[first..]));
+            row_bit(&words, port, place.protocol)
         }
     }
 }

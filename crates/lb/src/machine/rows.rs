@@ -64,6 +64,8 @@ pub(super) struct Rows {
     going: [u32; 2],
     limit: u32,
     touched: BTreeSet<IpAddr>,
+    /// Rows that have come (true) or gone since the last difference, in this order.
+    filtered: Vec<(Place, bool)>,
     frontends: usize,
     programmed: Arc<BTreeSet<IpAddr>>,
 }
@@ -85,6 +87,7 @@ impl Rows {
             going: [0; 2],
             limit,
             touched: BTreeSet::new(),
+            filtered: Vec::new(),
             frontends: 0,
             programmed: Arc::default(),
         };
@@ -104,6 +107,7 @@ impl Rows {
         if place.is_wildcard() {
             self.wildcards.insert(place.address, frontend.flags);
             self.touched.insert(place.address);
+            self.filtered.push((place, true));
             return;
         }
         let algorithm = if frontend.flags & RING == 0 {
@@ -304,6 +308,7 @@ impl Rows {
         let Some(row) = self.rows.get(place).filter(|row| row.external.is_some()) else {
             return;
         };
+        self.filtered.push((*place, is_there));
         let step = |count: &mut u32| {
             *count = if is_there { *count + 1 } else { *count - 1 };
         };
@@ -330,6 +335,13 @@ impl Rows {
             self.finish_wildcard(address, steps);
             self.finish_address(address, filters, now);
         }
+        for (place, has_come) in self.filtered.drain(..) {
+            if has_come {
+                filters.add_row(&place);
+            } else {
+                filters.remove_row(&place);
+            }
+        }
         steps.freed |= self.going != [0; 2];
         for (used, going) in self.used.iter_mut().zip(&mut self.going) {
             *used -= std::mem::take(going);
@@ -348,6 +360,7 @@ impl Rows {
                 self.going[family] += 1;
                 if found != 0 {
                     steps.wildcards_gone.push(erase(&place));
+                    self.filtered.push((place, false));
                 }
             }
             (Some(_), None) if self.used[family] >= self.limit => {
@@ -355,6 +368,9 @@ impl Rows {
             }
             (Some(flags), found) => {
                 self.used[family] += u32::from(found.is_none());
+                if found.is_none_or(|found| found == 0) {
+                    self.filtered.push((place, true));
+                }
                 self.wildcards.insert(address, flags);
                 let row = Frontend { group: 0, flags };
                 steps.wildcards.push(MapOp::SetFrontend {

@@ -49,7 +49,7 @@ fn the_verifier_takes_every_program() {
     }
     assert_eq!(object.maps().capacity(), SMALL);
     let empty = Contents {
-        filters: [vec![0; 1024], vec![0; 1024]],
+        filters: std::array::from_fn(|_| vec![0; 1024]),
         ..Contents::default()
     };
     assert_eq!(object.maps().contents().unwrap(), empty);
@@ -149,7 +149,7 @@ fn what_is_written_is_read_back() {
     let set = |filter: &[u64]| filter.iter().filter(|word| **word != 0).count();
     assert_eq!(
         contents.filters.each_ref().map(|filter| set(filter)),
-        [0, 1]
+        [0, 1, 0]
     );
     assert_eq!(contents.filters[1][1023], 1 << 63);
 }
@@ -222,7 +222,7 @@ fn a_row_that_no_array_has_is_an_error() {
             group: GROUP,
         },
         MapOp::Filter {
-            filter: 2,
+            filter: 3,
             index: 0,
             word: 1,
         },

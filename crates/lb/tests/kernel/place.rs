@@ -192,7 +192,7 @@ impl Place {
 
     /// The names of what is pinned in a folder below the root.
     pub(crate) fn pinned(&self, folder: &str) -> Vec<String> {
-        names(&self.pin_root().join("v1").join(folder))
+        names(&self.pin_root().join("v2").join(folder))
     }
 
     /// Serves at the pod until dropped: datagrams are sent back, connections accepted by the kernel.

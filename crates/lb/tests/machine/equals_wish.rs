@@ -10,7 +10,7 @@ use lb::{
     Algorithm, Backend, BackendState, Capacity, Contents, Family, Frontend, FrontendAddress,
     FrontendKey, Machine, Protocol, Service, Settings, Wish,
 };
-use lb_abi::{FILTER_BACKENDS, FILTER_FRONTENDS, Scope};
+use lb_abi::{FILTER_BACKENDS, FILTER_FRONTENDS, FILTER_ROWS, Scope};
 use proptest::prelude::*;
 
 use crate::maps::{Maps, address_of, with_scope};
@@ -267,7 +267,7 @@ impl World {
         let held = |address: &&IpAddr| self.wish.hold.contains(*address);
         let others = report.programmed.difference(&expected.addresses);
         assert_eq!(others.filter(|address| !held(address)).count(), 0);
-        for (filter, bits) in [FILTER_FRONTENDS, FILTER_BACKENDS]
+        for (filter, bits) in [FILTER_FRONTENDS, FILTER_BACKENDS, FILTER_ROWS]
             .into_iter()
             .zip(&expected.filters)
         {
@@ -290,7 +290,7 @@ impl World {
         self.now += LATER;
         self.apply();
         let expected = Expected::of(&self.wish, settings().hash_seed);
-        for (filter, bits) in [FILTER_FRONTENDS, FILTER_BACKENDS]
+        for (filter, bits) in [FILTER_FRONTENDS, FILTER_BACKENDS, FILTER_ROWS]
             .into_iter()
             .zip(&expected.filters)
         {

@@ -7,8 +7,8 @@ use lb::{Capacity, Contents, FrontendKey, MapOp};
 use lb_abi::backend_flags::{LOCAL, PRESENT};
 use lb_abi::frontend_flags::{TWO_SCOPES, WILDCARD};
 use lb_abi::{
-    Backend, FILTER_BACKENDS, FILTER_FRONTENDS, FILTER_WORDS, Frontend, Group, RING_SIZES, Scope,
-    filter_bit,
+    Backend, FILTER_BACKENDS, FILTER_FRONTENDS, FILTER_ROWS, FILTER_WORDS, FILTERS, Frontend,
+    Group, RING_SIZES, Scope, row_bit,
 };
 
 use crate::reference::Row;
@@ -22,7 +22,7 @@ pub(crate) struct Maps {
     pub(crate) backends: BTreeMap<u32, Backend>,
     pub(crate) slots: Vec<u32>,
     pub(crate) rings: Vec<u16>,
-    pub(crate) filters: [Vec<u64>; 2],
+    pub(crate) filters: [Vec<u64>; FILTERS],
     pub(crate) node_addresses: BTreeMap<[u8; 16], u32>,
     pub(crate) epochs: u32,
     /// Frontends of each family.
@@ -50,7 +50,7 @@ impl Maps {
             backends: BTreeMap::new(),
             slots: vec![0; capacity.slots as usize],
             rings: vec![0; capacity.ring_slots as usize],
-            filters: [vec![0; FILTER_WORDS], vec![0; FILTER_WORDS]],
+            filters: std::array::from_fn(|_| vec![0; FILTER_WORDS]),
             node_addresses: BTreeMap::new(),
             epochs: 0,
             rows: [0; 2],
@@ -191,6 +191,11 @@ impl Maps {
     /// The first thing that a packet could stumble over.
     fn problem(&self) -> Option<String> {
         for (key, frontend) in &self.frontends {
+            // Rows for those inside are looked for by way of the others.
+            let is_asked = *key == with_scope(key, Scope::External);
+            if is_asked && !self.is_set(FILTER_ROWS, bit_of_row(key)) {
+                return Some(format!("{key:?} is not in the filter of rows"));
+            }
             if frontend.flags & WILDCARD != 0 {
                 let address = address_of(key);
                 if !self
@@ -280,7 +285,10 @@ impl Maps {
     }
 
     pub(crate) fn has_bit(&self, filter: u32, address: IpAddr) -> bool {
-        let bit = bit_of(address);
+        self.is_set(filter, bit_of(address))
+    }
+
+    fn is_set(&self, filter: u32, bit: usize) -> bool {
         self.filters[filter as usize][bit / 64] >> (bit % 64) & 1 == 1
     }
 
@@ -356,14 +364,28 @@ impl Maps {
 }
 
 pub(crate) fn bit_of(address: IpAddr) -> usize {
+    bit_of_place(address, 0, 0)
+}
+
+/// The bit of a row, whatever its scope.
+pub(crate) fn bit_of_row(key: &FrontendKey) -> usize {
+    let (port, protocol) = match key {
+        FrontendKey::V4(key) => (key.port, key.protocol),
+        FrontendKey::V6(key) => (key.port, key.protocol),
+    };
+    bit_of_place(address_of(key), u16::from_be_bytes(port), protocol)
+}
+
+fn bit_of_place(address: IpAddr, port: u16, protocol: u8) -> usize {
     let words = |octets: &[u8]| -> Vec<u32> {
         let word = |octets: &[u8]| u32::from_ne_bytes(octets.try_into().expect("four bytes"));
         octets.chunks(4).map(word).collect()
     };
-    filter_bit(&match address {
+    let words = match address {
         IpAddr::V4(address) => words(&address.octets()),
         IpAddr::V6(address) => words(&address.octets()),
-    }) as usize
+    };
+    row_bit(&words, u16::from_ne_bytes(port.to_be_bytes()), protocol) as usize
 }
 
 fn place_of(row: &Backend) -> (IpAddr, u16, u8) {

@@ -10,7 +10,7 @@ use lb_abi::backend_flags::{LOCAL, PRESENT, TERMINATING};
 use lb_abi::frontend_flags::{NO_SOCKET, RING, ROUTABLE, TWO_SCOPES, WILDCARD};
 use lb_abi::{FrontendKey4, FrontendKey6, RING_SIZES, Scope, TCP, UDP};
 
-use crate::maps::{address_of, bit_of};
+use crate::maps::{address_of, bit_of, bit_of_row};
 
 /// A row of frontends and what it leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub(crate) struct Expected {
     pub(crate) rows: BTreeMap<FrontendKey, Row>,
     /// Flags by address, port and protocol.
     pub(crate) backends: BTreeMap<(IpAddr, u16, u8), u8>,
-    /// Bits of both filters.
-    pub(crate) filters: [BTreeSet<usize>; 2],
+    /// Bits of the filters.
+    pub(crate) filters: [BTreeSet<usize>; 3],
     pub(crate) node_addresses: BTreeMap<[u8; 16], u32>,
     /// Addresses that services have.
     pub(crate) addresses: BTreeSet<IpAddr>,
@@ -63,6 +63,8 @@ impl Expected {
         }
         expected.add_backends(&lists);
         expected.add_wildcards(wish);
+        let bits = expected.rows.keys().map(bit_of_row);
+        expected.filters[2] = bits.collect();
         for (address, kind) in wish
             .other_nodes
             .iter()

@@ -41,7 +41,7 @@ fn steps_come_in_the_order_that_is_safe() {
     let removed = node.apply();
     assert_eq!(
         kinds(&removed),
-        ["remove", "grace", "group", "free", "epoch"]
+        ["remove", "filter", "grace", "group", "free", "epoch"]
     );
 }
 
@@ -162,7 +162,7 @@ fn node_ports_follow_the_addresses_of_the_node() {
     node.wish.node_addresses = BTreeSet::from([address("10.0.0.2")]);
     assert_eq!(
         kinds(&node.apply()),
-        ["filter", "node", "set", "remove", "grace"]
+        ["filter", "node", "set", "remove", "filter", "grace"]
     );
     assert!(has(&node, "0.0.0.0") && !has(&node, "10.0.0.1") && has(&node, "10.0.0.2"));
     assert_eq!(node.machine.report().frontends, 3);

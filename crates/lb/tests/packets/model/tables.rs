@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use lb::{FrontendKey, MapOp};
 use lb_abi::{
-    Backend, Config, FILTER_WORDS, Frontend, FrontendKey4, FrontendKey6, Group, NodeAddressKind,
-    Scope, filter_bit,
+    Backend, Config, FILTER_WORDS, FILTERS, Frontend, FrontendKey4, FrontendKey6, Group,
+    NodeAddressKind, Scope, filter_bit,
 };
 
 /// The maps' contents.
@@ -17,7 +17,7 @@ pub(crate) struct Tables {
     pub(crate) backends: BTreeMap<u32, Backend>,
     pub(crate) slots: BTreeMap<u32, u32>,
     pub(crate) rings: BTreeMap<u32, u16>,
-    pub(crate) filters: [Vec<u64>; 2],
+    pub(crate) filters: [Vec<u64>; FILTERS],
     /// This node's.
     pub(crate) node_addresses: BTreeSet<IpAddr>,
     pub(crate) config: Config,
@@ -31,7 +31,7 @@ impl Tables {
             backends: BTreeMap::new(),
             slots: BTreeMap::new(),
             rings: BTreeMap::new(),
-            filters: [vec![0; FILTER_WORDS], vec![0; FILTER_WORDS]],
+            filters: std::array::from_fn(|_| vec![0; FILTER_WORDS]),
             node_addresses: BTreeSet::new(),
             config,
         }
