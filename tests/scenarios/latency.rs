@@ -16,15 +16,16 @@ use serde_json::{Value, json};
 /// Single Services timed.
 const SAMPLES: u32 = 40;
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many Services there are while others are timed, and what the slowest sample may take, the router's time included: the goal is 150 ms, but
-/// of the machine's two processors the API server needs more where there are many. Cilium 1.20 needs, on a lab like this, 329 ms from a
-/// Service's creation at ten of them and 577 at worst, 631 and 839 at 2,000; from the end of its last ready endpoint 318 and 565.
-const CROWDS: [(usize, Duration); 2] = [
-    (10, Duration::from_millis(150)),
-    (2000, Duration::from_millis(300)),
+/// How many Services there are while others are timed, what half of these may take beside the router's time (the API server, its controllers,
+/// the operator, the agents of all nodes and the wire), and what the slowest may take with it.
+///
+/// The goals are 60 and 150 ms with the router's time, of which it alone needs 60. Of the machine's two processors the API server needs more where
+/// there are many, hence twice as much there. Cilium 1.20 needs, on a lab like this, 329 ms from a Service's creation at ten of them and
+/// 577 at worst, 631 and 839 at 2,000; from the end of its last ready endpoint 318 and 565.
+const CROWDS: [(usize, Duration, Duration); 2] = [
+    (10, Duration::from_millis(60), Duration::from_millis(150)),
+    (2000, Duration::from_millis(120), Duration::from_millis(300)),
 ];
-/// What half of them may take that is not the router's: the API server, its controllers, the operator, the agents of all nodes and the wire.
-const OURS: Duration = Duration::from_millis(60);
 /// Whoever else uses the machine makes a sample slower and never faster, so the best of these rounds counts.
 const ROUNDS: usize = 3;
 
@@ -56,11 +57,11 @@ impl Samples {
         let held = held(lab.router()?)?;
         tell(&format!("the router waits {held:.0?} before it begins"));
         let mut slower = Vec::new();
-        for (count, slowest) in CROWDS {
+        for (count, half, slowest) in CROWDS {
             self.crowd.gather(lab, count)?;
             self.monitor.settle(Duration::from_secs(1));
             let bound = Quantiles {
-                p50: held + OURS,
+                p50: held + half,
                 p99: slowest,
             };
             let what = format!("{count} Services: created");
@@ -70,8 +71,8 @@ impl Samples {
         }
         claim(slower.is_empty(), || {
             format!(
-                "beyond the {held:.0?} that the router waits, half are there within {OURS:?}; \
-                 all as {CROWDS:?}: {slower:?}"
+                "with {held:.0?} that the router waits, half of them and the slowest are there as {CROWDS:?} says: \
+                 {slower:?}"
             )
         })
     }
