@@ -1,5 +1,6 @@
 //! AS_PATH: segments, length, and the two-octet world (RFC 4271 section 4.3, RFC 6793).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::wire::iana::{AS_TRANS, SegmentKind};
@@ -269,10 +270,12 @@ pub(super) fn put_sequence(path: &mut Vec<u8>, asns: &[u32]) {
     }
 }
 
-/// `path` with `asn` in front (RFC 4271 section 5.1.2, b).
+/// `path` with `asn` in front, for an external peer (RFC 4271 section 5.1.2, b): without the segments of a confederation, which an internal
+/// peer may have sent, and which nobody outside accepts (RFC 5065 sections 4.1 and 5).
 pub(super) fn prepend(path: &[u8], asn: u32) -> Vec<u8> {
+    let path = outside_confederation(path);
     let mut longer = Vec::with_capacity(path.len() + 6);
-    match path {
+    match &*path {
         [kind, count, rest @ ..]
             if *kind == SegmentKind::AsSequence.number()
                 && usize::from(*count) < SEGMENT_MAXIMUM =>
@@ -283,10 +286,25 @@ pub(super) fn prepend(path: &[u8], asn: u32) -> Vec<u8> {
         }
         _ => {
             put_sequence(&mut longer, &[asn]);
-            longer.extend_from_slice(path);
+            longer.extend_from_slice(&path);
         }
     }
     longer
+}
+
+fn outside_confederation(path: &[u8]) -> Cow<'_, [u8]> {
+    let is_inside = |kind| {
+        let inside = [SegmentKind::ConfedSequence, SegmentKind::ConfedSet];
+        inside.map(SegmentKind::number).contains(&kind)
+    };
+    if !raw_segments::<4>(path).any(|(kind, _)| is_inside(kind)) {
+        return Cow::Borrowed(path);
+    }
+    let mut outside = Vec::with_capacity(path.len());
+    for (kind, asns) in raw_segments::<4>(path).filter(|(kind, _)| !is_inside(*kind)) {
+        push_segment(&mut outside, kind, asns);
+    }
+    Cow::Owned(outside)
 }
 
 /// What a two-octet speaker gets for a path: the AS_PATH with AS_TRANS for wide numbers, and an AS4_PATH where there

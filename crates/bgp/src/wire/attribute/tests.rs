@@ -79,6 +79,20 @@ fn rfc_4271_section_5_1_2_prepending_extends_a_sequence_or_opens_one() {
 }
 
 #[test]
+fn rfc_5065_section_4_1_what_is_prepended_for_outside_leaves_the_confederation_behind() {
+    for (before, after) in [
+        (path(&[(3, &[8, 9])]), path(&[(2, &[1])])),
+        (path(&[(3, &[8]), (2, &[2])]), path(&[(2, &[1, 2])])),
+        (
+            path(&[(4, &[8]), (1, &[2]), (3, &[9])]),
+            path(&[(2, &[1]), (1, &[2])]),
+        ),
+    ] {
+        assert_eq!(prepend(&before, 1), after);
+    }
+}
+
+#[test]
 fn a_sequence_beyond_255_goes_into_several_segments() {
     let asns: Vec<u32> = (1..=600).collect();
     let mut long = Vec::new();
