@@ -64,15 +64,12 @@ impl Filters {
             && gone + LINGER <= now
         {
             self.lingering.pop_front();
-            self.users[filter as usize][bit as usize] -= 1;
-            self.dirty.insert((filter, bit as usize / 64));
+            self.leave(filter, bit);
         }
     }
 
     pub(super) fn add(&mut self, filter: Filter, address: IpAddr) {
-        let bit = bit_of(address);
-        self.users[filter as usize][bit as usize] += 1;
-        self.dirty.insert((filter, bit as usize / 64));
+        self.join(filter, bit_of(address));
     }
 
     pub(super) fn remove(&mut self, filter: Filter, address: IpAddr, now: Instant) {
@@ -80,16 +77,22 @@ impl Filters {
     }
 
     pub(super) fn add_row(&mut self, place: &Place) {
-        let bit = bit_of_row(place);
-        self.users[Filter::Rows as usize][bit as usize] += 1;
-        self.dirty.insert((Filter::Rows, bit as usize / 64));
+        self.join(Filter::Rows, bit_of_row(place));
     }
 
     /// At once: a flow that goes on is found before its row is looked for.
     pub(super) fn remove_row(&mut self, place: &Place) {
-        let bit = bit_of_row(place);
-        self.users[Filter::Rows as usize][bit as usize] -= 1;
-        self.dirty.insert((Filter::Rows, bit as usize / 64));
+        self.leave(Filter::Rows, bit_of_row(place));
+    }
+
+    fn join(&mut self, filter: Filter, bit: u32) {
+        self.users[filter as usize][bit as usize] += 1;
+        self.dirty.insert((filter, bit as usize / 64));
+    }
+
+    fn leave(&mut self, filter: Filter, bit: u32) {
+        self.users[filter as usize][bit as usize] -= 1;
+        self.dirty.insert((filter, bit as usize / 64));
     }
 
     pub(super) fn finish(&mut self, steps: &mut Steps) {
