@@ -222,7 +222,7 @@ pub(in crate::wire) fn merge_as4_path(path: &[u8], as4_path: &[u8]) -> Vec<u8> {
         }
     }
     for (kind, asns) in raw_segments::<4>(as4_path) {
-        if kind == SegmentKind::AsSequence.number() || kind == SegmentKind::AsSet.number() {
+        if is_public(kind) {
             push_segment(&mut merged, kind, asns);
         }
     }
@@ -292,16 +292,17 @@ pub(super) fn prepend(path: &[u8], asn: u32) -> Vec<u8> {
     longer
 }
 
+/// Whether a segment is for everybody, and not for the members of one confederation.
+fn is_public(kind: u8) -> bool {
+    kind == SegmentKind::AsSequence.number() || kind == SegmentKind::AsSet.number()
+}
+
 fn outside_confederation(path: &[u8]) -> Cow<'_, [u8]> {
-    let is_inside = |kind| {
-        let inside = [SegmentKind::ConfedSequence, SegmentKind::ConfedSet];
-        inside.map(SegmentKind::number).contains(&kind)
-    };
-    if !raw_segments::<4>(path).any(|(kind, _)| is_inside(kind)) {
+    if raw_segments::<4>(path).all(|(kind, _)| is_public(kind)) {
         return Cow::Borrowed(path);
     }
     let mut outside = Vec::with_capacity(path.len());
-    for (kind, asns) in raw_segments::<4>(path).filter(|(kind, _)| !is_inside(*kind)) {
+    for (kind, asns) in raw_segments::<4>(path).filter(|(kind, _)| is_public(*kind)) {
         push_segment(&mut outside, kind, asns);
     }
     Cow::Owned(outside)
@@ -317,7 +318,7 @@ pub(super) fn narrow(path: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
         for octets in asns {
             narrow.extend(narrow_asn(u32::from_be_bytes(*octets)).to_be_bytes());
         }
-        if kind == SegmentKind::AsSequence.number() || kind == SegmentKind::AsSet.number() {
+        if is_public(kind) {
             as4_path.extend([kind, u8::try_from(asns.len()).unwrap_or(u8::MAX)]);
             as4_path.extend_from_slice(asns.as_flattened());
         }
