@@ -1,6 +1,5 @@
 //! Requests to a lab's API server as an administrator, where `kubectl` would be too slow or too coarse.
 
-use std::fmt::Display;
 use std::future::Future;
 
 use kube::Client;
@@ -31,10 +30,10 @@ impl ApiServer {
             .map_err(Failure::socket("runtime"))?;
         let kubeconfig = lab.cluster.kubeconfig().to_owned();
         let client = runtime.block_on(async {
-            let kubeconfig = Kubeconfig::read_from(kubeconfig).map_err(unexpected)?;
+            let kubeconfig = Kubeconfig::read_from(kubeconfig).map_err(Failure::request)?;
             let options = KubeConfigOptions::default();
             let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-            Client::try_from(config.map_err(unexpected)?).map_err(unexpected)
+            Client::try_from(config.map_err(Failure::request)?).map_err(Failure::request)
         })?;
         Ok(Self { runtime, client })
     }
@@ -50,7 +49,7 @@ impl ApiServer {
     /// # Errors
     /// When the API server refuses.
     pub fn request<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
-        self.runtime.block_on(request).map_err(unexpected)
+        self.runtime.block_on(request).map_err(Failure::request)
     }
 
     /// Carries out all requests, 32 of them at a time.
@@ -82,11 +81,7 @@ fn finished<T>(
 ) -> Result<(), Failure> {
     match finished {
         None | Some(Ok(Ok(_))) => Ok(()),
-        Some(Ok(Err(error))) => Err(unexpected(error)),
-        Some(Err(error)) => Err(unexpected(error)),
+        Some(Ok(Err(error))) => Err(Failure::request(error)),
+        Some(Err(error)) => Err(Failure::request(error)),
     }
-}
-
-fn unexpected(error: impl Display) -> Failure {
-    Failure::Untrue(format!("the API server does what it is asked: {error}"))
 }

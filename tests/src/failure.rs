@@ -1,5 +1,6 @@
 //! Why a scenario did not hold.
 
+use std::error::Error;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,6 +28,9 @@ pub enum Failure {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A request to the API server failed.
+    #[error("the API server does not do what it is asked: {0}")]
+    Request(#[source] Box<dyn Error + Send + Sync>),
     /// `kubectl` printed JSON that is not the object it was asked for.
     #[error("kubectl get {what}: {source}")]
     Object {
@@ -38,6 +42,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// For `map_err` of requests to the API server.
+    pub fn request(source: impl Error + Send + Sync + 'static) -> Self {
+        Self::Request(Box::new(source))
+    }
+
     /// For `map_err` of socket operations.
     pub fn socket(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
