@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use aya::programs::{SchedClassifier, TcAttachType};
 use lb::{Attachment, Options, Uplinks};
 
 use crate::Claim;
@@ -37,6 +38,10 @@ pub(crate) fn claims() -> Vec<Claim> {
         (
             "a_foreign_program_keeps_running",
             a_foreign_program_keeps_running,
+        ),
+        (
+            "ours_come_first_on_ingress_and_last_on_egress",
+            ours_come_first_on_ingress_and_last_on_egress,
         ),
         (
             "a_refusal_is_reported_and_tried_again",
@@ -204,7 +209,7 @@ fn nothing_is_attached_before_the_first_wish() {
 fn a_foreign_program_keeps_running() {
     at_a_node("foreign", |place| {
         let _echo = place.serve();
-        let foreign = Foreign::attach("eth0");
+        let foreign = Foreign::attach("eth0", TcAttachType::Ingress);
         let mut ours = place.start(place.options());
         ours.ready();
         let before = foreign.packets();
@@ -217,6 +222,32 @@ fn a_foreign_program_keeps_running() {
         lb::cleanup(&place.pin_root()).unwrap();
         assert!(!place.is_answered(VIP));
         assert!(foreign.packets() > before, "it sees what nobody answers");
+    });
+}
+
+fn ours_come_first_on_ingress_and_last_on_egress() {
+    at_a_node("order", |place| {
+        let interfaces = ["eth0", "lxc0"];
+        let directions = [TcAttachType::Ingress, TcAttachType::Egress];
+        let places = interfaces.map(|interface| directions.map(|direction| (interface, direction)));
+        let foreign = places.as_flattened().iter().flat_map(|place| [place; 2]);
+        let foreign = foreign.map(|(interface, direction)| Foreign::attach(interface, *direction));
+        let _foreign: Vec<_> = foreign.collect();
+        let mut ours = place.start(place.options());
+        ours.ready();
+        let rows = [
+            (places[0][0], ["lb_uplink_in", "", ""]),
+            (places[0][1], ["", "", "lb_uplink_out"]),
+            (places[1][0], ["lb_pod_in", "", ""]),
+            (places[1][1], ["", "", "lb_pod_out"]),
+        ];
+        for ((interface, direction), expected) in rows {
+            let (_, programs) = SchedClassifier::query_tcx(interface, direction).unwrap();
+            let names = programs.iter().map(|it| it.name_as_str().unwrap());
+            let names: Vec<_> = names.collect();
+            assert_eq!(names, expected, "{interface} {direction:?}");
+        }
+        ours.stop();
     });
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 
 use aya::maps::{HashMap, MapData};
+use aya::programs::TcAttachType;
 use lb::{Cleaned, cleanup};
 
 use crate::Claim;
@@ -37,7 +38,7 @@ fn everything_of_ours_goes() {
 
 fn what_is_somebody_elses_stays() {
     at_a_node("theirs", |place| {
-        let foreign = Foreign::attach("eth0");
+        let foreign = Foreign::attach("eth0", TcAttachType::Ingress);
         let map = HashMap::<MapData, u32, u64>::create(16, 0).unwrap();
         let beside = place.bpffs.join("theirs");
         map.pin(&beside).unwrap();

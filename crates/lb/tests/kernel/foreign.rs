@@ -9,10 +9,11 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use aya::maps::{Array, Map, MapData};
+use aya::programs::TcAttachType;
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_map_type, bpf_prog_type};
 use nix::libc;
 
-/// Counts packets and passes them on: what another owner may have at an interface's ingress. Gone when dropped.
+/// Counts packets and passes them on: what another owner may have at an interface. Gone when dropped.
 pub(crate) struct Foreign {
     counter: Array<MapData, u64>,
     _program: OwnedFd,
@@ -20,16 +21,16 @@ pub(crate) struct Foreign {
 }
 
 impl Foreign {
-    pub(crate) fn attach(interface: &str) -> Self {
-        Self::try_attach(interface).unwrap()
+    pub(crate) fn attach(interface: &str, direction: TcAttachType) -> Self {
+        Self::try_attach(interface, direction).unwrap()
     }
 
-    /// As many as one place takes.
+    /// As many as an interface takes for what comes in.
     pub(crate) fn crowd(interface: &str) -> Vec<Self> {
-        std::iter::from_fn(|| Self::try_attach(interface).ok()).collect()
+        std::iter::from_fn(|| Self::try_attach(interface, TcAttachType::Ingress).ok()).collect()
     }
 
-    fn try_attach(interface: &str) -> io::Result<Self> {
+    fn try_attach(interface: &str, direction: TcAttachType) -> io::Result<Self> {
         let array = bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
         let shape = aya_obj::Map::new_from_params(array, 4, 8, 1, 0);
         let map = MapData::create(shape, "foreign", None).unwrap();
@@ -52,7 +53,11 @@ impl Foreign {
         attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
         let index = nix::net::if_::if_nametoindex(interface).unwrap();
         attr.link_create.__bindgen_anon_2.target_ifindex = index;
-        attr.link_create.attach_type = bpf_attach_type::BPF_TCX_INGRESS as u32;
+        attr.link_create.attach_type = match direction {
+            TcAttachType::Ingress => bpf_attach_type::BPF_TCX_INGRESS as u32,
+            TcAttachType::Egress => bpf_attach_type::BPF_TCX_EGRESS as u32,
+            TcAttachType::Custom(parent) => panic!("TCX has no place {parent}"),
+        };
         Ok(Self {
             _link: descriptor(bpf_cmd::BPF_LINK_CREATE, &mut attr)?,
             _program: program,
