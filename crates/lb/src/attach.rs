@@ -186,15 +186,15 @@ impl Links {
         while let Some((index, name, role)) = self.next_turn(is_calm) {
             let mut hooks = Hook::of(role).into_iter();
             match hooks.try_for_each(|hook| self.attach(object, index, hook, &name)) {
-                Ok(()) => {}
+                Ok(()) => self.end_stopgap(requests, index),
                 Err(Errno(ENODEV)) => {
                     self.wanted.remove(&index);
+                    self.end_stopgap(requests, index);
                 }
                 Err(errno) => {
                     self.refused.insert(index, errno);
                 }
             }
-            self.end_stopgap(requests, index);
             if begin.elapsed() >= TURN {
                 break;
             }

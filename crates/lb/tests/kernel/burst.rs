@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use lb::{Attachment, cleanup};
 
 use crate::Claim;
+use crate::foreign::Foreign;
 use crate::place::{FRONTEND_PORT, LONG, Ours, Place, VIP, at_a_node, until, wish};
 
 /// Pods besides the one that every place has.
@@ -22,6 +23,10 @@ pub(crate) fn claims() -> Vec<Claim> {
         (
             "filters_translate_until_links_do",
             filters_translate_until_links_do,
+        ),
+        (
+            "filters_stay_where_links_are_refused",
+            filters_stay_where_links_are_refused,
         ),
         (
             "a_wish_does_not_wait_for_thirty_pods",
@@ -117,17 +122,11 @@ fn filters_translate_until_links_do() {
     at_a_node("filters", |place| {
         let _echo = place.serve();
         pods_appear(place);
-        let way = format!("link set e{PODS} up\nroute add {VIP} via 10.244.0.1 dev e{PODS} onlink");
-        place.pod.ip(&way).unwrap();
+        ask_by_way_of_the_last(place);
         let last = format!("pod_in-lxc{PODS}");
         let mut ours = place.start(place.options());
         ours.ready();
-        let socket = place.pod_socket(format!("{VIP}:{FRONTEND_PORT}").parse().unwrap());
-        let mut buffer = [0; 16];
-        let mut is_answered = || {
-            socket.send(b"ping").unwrap();
-            socket.recv(&mut buffer).is_ok()
-        };
+        let is_answered = asking(place);
         let (mut answered, mut lost) = (0, 0);
         while !place.pinned("links").contains(&last) {
             *(if is_answered() {
@@ -138,6 +137,44 @@ fn filters_translate_until_links_do() {
         }
         println!("{answered} answered by way of a filter, {lost} lost");
         assert!(100 * lost < answered, "{lost} lost, {answered} answered");
+        await_links(place);
+        assert!(is_answered(), "by way of the link");
+        ours.stop();
+    });
+}
+
+/// The pod's requests to its own Service take the interface whose links are made last.
+fn ask_by_way_of_the_last(place: &Place) {
+    let way = format!("link set e{PODS} up\nroute add {VIP} via 10.244.0.1 dev e{PODS} onlink");
+    place.pod.ip(&way).unwrap();
+}
+
+/// Whether the next request of the pod is answered.
+fn asking(place: &Place) -> impl Fn() -> bool {
+    let socket = place.pod_socket(format!("{VIP}:{FRONTEND_PORT}").parse().unwrap());
+    move || {
+        socket.send(b"ping").unwrap();
+        socket.recv(&mut [0; 16]).is_ok()
+    }
+}
+
+fn filters_stay_where_links_are_refused() {
+    at_a_node("crowded", |place| {
+        let _echo = place.serve();
+        pods_appear(place);
+        ask_by_way_of_the_last(place);
+        let last = format!("lxc{PODS}");
+        let crowd = Foreign::crowd(&last);
+        let mut ours = place.start(place.options());
+        ours.ready();
+        let refused = Attachment::Refused("ERANGE".to_owned());
+        ours.until("one is refused", |report| {
+            pods(&report.interfaces) == PODS && report.interfaces.get(&last) == Some(&refused)
+        });
+        assert_eq!(disciplines(), 1, "its filters are left");
+        let is_answered = asking(place);
+        assert!(is_answered(), "by way of a filter");
+        drop(crowd);
         await_links(place);
         assert!(is_answered(), "by way of the link");
         ours.stop();
