@@ -86,7 +86,7 @@ fn interfaces_may_appear_rename_and_vanish() {
             report.interfaces.get("lxc1.7") == Some(&Attachment::Pod)
         });
         let took = begin.elapsed();
-        assert!(took < Duration::from_millis(100), "{took:?}");
+        assert!(took < Duration::from_millis(300), "{took:?}");
         println!("attached {took:?} after it appeared");
         let ours_now = [
             "pod_in-lxc0",

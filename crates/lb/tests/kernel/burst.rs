@@ -11,8 +11,8 @@ use crate::place::{FRONTEND_PORT, LONG, Ours, Place, VIP, at_a_node, until, wish
 
 /// Pods besides the one that every place has.
 const PODS: usize = 30;
-/// How soon a pod that appears must have its programs.
-const SOON: Duration = Duration::from_millis(100);
+/// How soon a pod that appears must have its programs. One link after the other takes more than a second for all.
+const SOON: Duration = Duration::from_millis(300);
 
 pub(crate) fn claims() -> Vec<Claim> {
     vec![
@@ -202,7 +202,7 @@ fn a_wish_does_not_wait_for_thirty_pods() {
         times.sort();
         let median = times.get(times.len() / 2).copied();
         println!("wishes while links were made: {times:?}");
-        assert!(median.is_some_and(|median| median < 3 * SOON), "{median:?}");
+        assert!(median.is_some_and(|median| median < SOON), "{median:?}");
         ours.stop();
     });
 }
@@ -221,8 +221,7 @@ fn thirty_pods_are_adopted_and_left_quickly() {
         again.until("all are adopted", |report| report.interfaces.len() > PODS);
         let adopted = begin.elapsed() - loaded;
         println!("loaded in {loaded:?}, {PODS} pods adopted in {adopted:?}");
-        // Attached anew, one link after the other, they would take more than a second.
-        assert!(adopted < 3 * SOON, "{adopted:?}");
+        assert!(adopted < SOON, "{adopted:?}");
         assert_eq!(disciplines(), 0, "no filter is needed");
         again.ready();
         again.stop();
@@ -241,7 +240,7 @@ fn thirty_pods_are_adopted_and_left_quickly() {
             begin.elapsed()
         );
         assert!(!place.has_programs("eth0"));
-        assert!(left < 5 * SOON, "{left:?}");
+        assert!(left < 2 * SOON, "{left:?}");
     });
 }
 
