@@ -1,7 +1,7 @@
 //! The task that carries plans to the load balancer and its reports back.
 
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use plan::node::DatapathPlan;
@@ -42,25 +42,27 @@ impl DatapathTask {
     }
 
     /// Starts it away from the runtime: the kernel's verifier takes its time.
-    async fn start(&self) -> Result<(lb::LoadBalancer, oneshot::Receiver<()>), String> {
+    async fn start(&self) -> Result<(lb::LoadBalancer, oneshot::Receiver<Infallible>), String> {
         let options = self.options.clone();
-        let started = tokio::task::spawn_blocking(move || lb::LoadBalancer::start(options)).await;
-        let started = started.map_err(|panic| panic.to_string())?;
-        let (balancer, reports) = started.map_err(|error| cluster::causes(&error))?;
-        let (end, ended) = oneshot::channel();
         let seen = self.seen.clone();
-        let forward = move || {
-            reports.iter().for_each(|report| forward(report, &seen));
-            // Nobody listens where the load balancer was told to end.
-            let _nobody = end.send(());
+        let (end, ended) = oneshot::channel::<Infallible>();
+        let listener = move |report| {
+            // Its receiver hears when this is dropped.
+            let _end = &end;
+            forward(report, &seen);
         };
-        let thread = thread::Builder::new().name("lb-reports".to_owned());
-        let thread = thread.spawn(forward);
-        thread.map_err(|error| error.to_string())?;
+        let started =
+            tokio::task::spawn_blocking(move || lb::LoadBalancer::start(options, listener)).await;
+        let started = started.map_err(|panic| panic.to_string())?;
+        let balancer = started.map_err(|error| cluster::causes(&error))?;
         Ok((balancer, ended))
     }
 
-    async fn serve(&mut self, balancer: lb::LoadBalancer, mut ended: oneshot::Receiver<()>) {
+    async fn serve(
+        &mut self,
+        balancer: lb::LoadBalancer,
+        mut ended: oneshot::Receiver<Infallible>,
+    ) {
         let mut translator = Translator::default();
         // What was planned while it started counts as news.
         self.plans.mark_changed();

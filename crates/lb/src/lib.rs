@@ -7,7 +7,11 @@
 //! # fn main() -> Result<(), lb::Error> {
 //! use lb::{LoadBalancer, Options, Wish};
 //!
-//! let (balancer, reports) = LoadBalancer::start(Options::default())?;
+//! let (sender, reports) = std::sync::mpsc::channel();
+//! let balancer = LoadBalancer::start(Options::default(), move |report| {
+//!     // Nobody may be listening any more.
+//!     let _ = sender.send(report);
+//! })?;
 //! balancer.wish(Wish::default());
 //! while let Ok(report) = reports.recv() {
 //!     if report.ready {

@@ -3,14 +3,13 @@
 //! ```text
 //!   LoadBalancer ──Wish (latest)──► ┌────────┐ ──MapOps──────► maps ┐
 //!       ──wake────────────────────► │ thread │ ──attach, detach──►  ├─ kernel
-//!   Receiver ◄──Report (1)───────── └────────┘ ◄──"changed"──────── ┘
+//!   listener ◄──Report───────────── └────────┘ ◄──"changed"──────── ┘
 //! ```
 //!
 //! # Why
 //! System calls that load, attach or wait for a grace period take milliseconds: they belong on a thread of their own.
 
 use std::io::ErrorKind;
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -68,14 +67,18 @@ impl LoadBalancer {
     /// Loads the programs and starts a thread that keeps them and their maps as wished.
     ///
     /// What an earlier run left goes on working: its maps are adopted and its programs replaced without a packet lost; nothing is removed before the
-    /// first wish. On new maps programs are attached only after the first wish is in them. Reports come when something has changed; who does not
-    /// read them misses some, but never the latest. The channel ends when the thread does.
+    /// first wish. On new maps programs are attached only after the first wish is in them.
+    ///
+    /// The thread calls `listener` when something has changed, and drops it when it ends. Nothing goes on until the call returns.
     ///
     /// # Errors
     /// [`Error::NotPermitted`] names the capabilities that are missing; [`Error::InUse`] while another process does the same; [`Error::NotBpffs`] and
     /// [`Error::Pin`] when the folder for pins cannot be used;
     /// otherwise what the kernel refuses, by name.
-    pub fn start(options: Options) -> Result<(Self, Receiver<Report>), Error> {
+    pub fn start(
+        options: Options,
+        listener: impl FnMut(Report) + Send + 'static,
+    ) -> Result<Self, Error> {
         let capacity = capacity(memory(&options)?);
         let settings = options.settings.clone();
         let (kernel, contents) = Kernel::open(options, &capacity)?;
@@ -89,7 +92,6 @@ impl LoadBalancer {
         let waker = Waker::new(poll.registry(), WAKER).map_err(Error::Wait)?;
         let waker = Arc::new(waker);
         let mailbox = Arc::new(Mutex::new(Mailbox::default()));
-        let (outbox, reports) = sync_channel(1);
         let worker = Worker {
             kernel,
             machine,
@@ -97,7 +99,7 @@ impl LoadBalancer {
             poll,
             interfaces,
             routes,
-            reporter: Reporter::new(outbox),
+            reporter: Reporter::new(listener),
             wish: None,
             unwritten: Unwritten::default(),
             is_ready: false,
@@ -111,14 +113,13 @@ impl LoadBalancer {
             .name("lb".to_owned())
             .spawn(move || worker.run())
             .map_err(Error::Thread)?;
-        let balancer = Self {
+        Ok(Self {
             mailbox,
             waker,
             thread: Some(thread),
             adoption,
             capacity,
-        };
-        Ok((balancer, reports))
+        })
     }
 
     /// What became of the maps of an earlier run.
@@ -172,7 +173,7 @@ impl LoadBalancer {
 
 impl Drop for LoadBalancer {
     fn drop(&mut self) {
-        // What ended the thread early has already been told by the end of the reports.
+        // What ended the thread early has already been told by the end of its listener.
         if !std::thread::panicking() {
             let _ = self.end();
         }
@@ -384,10 +385,9 @@ impl Worker {
     }
 
     /// When to look again if nothing happens.
-    fn next(&mut self, now: Instant) -> Option<Instant> {
+    fn next(&self, now: Instant) -> Option<Instant> {
         let due = [
             self.kernel.links_due(now, self.heard),
-            self.reporter.deliver(now),
             self.survey_due,
             self.epoch_due,
             self.refusal_due,

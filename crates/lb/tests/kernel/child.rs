@@ -59,7 +59,7 @@ fn start(pin_root: PathBuf) {
         sockets: false,
         ..Options::default()
     };
-    match LoadBalancer::start(options) {
+    match LoadBalancer::start(options, drop) {
         Ok(_) => println!("started"),
         Err(error) => println!("{error}"),
     }

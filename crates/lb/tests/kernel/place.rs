@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -162,7 +162,10 @@ impl Place {
     }
 
     pub(crate) fn start(&self, options: Options) -> Ours {
-        let (balancer, reports) = LoadBalancer::start(options).unwrap();
+        let (sender, reports) = channel();
+        // A test that has stopped listening has what it wants.
+        let listener = move |report| drop(sender.send(report));
+        let balancer = LoadBalancer::start(options, listener).unwrap();
         Ours {
             balancer,
             reports,

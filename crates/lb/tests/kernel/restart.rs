@@ -227,7 +227,7 @@ fn a_plain_folder_is_refused() {
             ..place.options()
         };
         let begin = Instant::now();
-        let error = lb::LoadBalancer::start(options).unwrap_err();
+        let error = lb::LoadBalancer::start(options, drop).unwrap_err();
         let text = error.to_string();
         assert!(
             text.ends_with("plain is not in a BPF file system"),
@@ -241,7 +241,7 @@ fn two_at_once_are_one_too_many() {
     at_a_node("twice", |place| {
         let ours = place.start(place.options());
         let in_use = format!("another process uses {}", place.pin_root().display());
-        let second = lb::LoadBalancer::start(place.options()).unwrap_err();
+        let second = lb::LoadBalancer::start(place.options(), drop).unwrap_err();
         assert_eq!(second.to_string(), in_use);
         assert_eq!(
             lb::cleanup(&place.pin_root()).unwrap_err().to_string(),
