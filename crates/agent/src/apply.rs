@@ -52,6 +52,7 @@ pub fn wish(plan: &NodePlan) -> Wish {
         rejected: _,
         datapath: _,
         withheld: _,
+        awaited: _,
         generation: _,
     } = plan;
     let originate = instances.values().flat_map(|plan| &plan.originate);

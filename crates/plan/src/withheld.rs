@@ -139,6 +139,12 @@ impl<'a> Addresses<'a> {
             .or_insert(service);
     }
 
+    /// Those that wait for one reason.
+    pub(crate) fn of(&self, reason: &Reason) -> impl Iterator<Item = IpAddr> {
+        let waiting = self.0.get(reason).into_iter();
+        waiting.flat_map(|addresses| addresses.keys().copied())
+    }
+
     pub(crate) fn into_withheld(self) -> Vec<Withheld> {
         let withheld = self.0.into_iter().map(|(reason, addresses)| Withheld {
             subject: Subject::Address,

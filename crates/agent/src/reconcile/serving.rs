@@ -19,8 +19,9 @@ pub(crate) struct Serving {
     reports: watch::Receiver<Report>,
     plans: watch::Sender<Option<Arc<DatapathPlan>>>,
     pub(super) memory: Memory,
-    /// What the last plan was made of.
+    /// What the last plan was made of, and what it awaits.
     observed: Option<ObservedDatapath>,
+    awaited: BTreeSet<IpNet>,
     announced: Announced,
     speech: Speech,
 }
@@ -48,6 +49,7 @@ impl Serving {
             plans,
             memory: Memory::default(),
             observed: None,
+            awaited: BTreeSet::new(),
             announced: Announced::default(),
             speech: Speech::Silent,
         }
@@ -77,8 +79,9 @@ impl Serving {
                     if changed.is_err() {
                         return false;
                     }
-                    // Counters change all the time, and no plan depends on them.
-                    if self.observed.as_ref() != Some(&seen.borrow_and_update().observed()) {
+                    let now = seen.borrow_and_update().observed();
+                    let is_news = |before| now.is_news(before, &self.awaited);
+                    if self.observed.as_ref().is_none_or(is_news) {
                         return true;
                     }
                 }
@@ -97,7 +100,8 @@ impl Serving {
     }
 
     /// Hands the load balancer its part.
-    pub(super) fn hand_out(&self, plan: &NodePlan) {
+    pub(super) fn hand_out(&mut self, plan: &NodePlan) {
+        self.awaited.clone_from(&plan.awaited);
         self.plans.send_if_modified(|current| {
             let changed = *current != plan.datapath;
             if changed {

@@ -1,9 +1,11 @@
 //! "Announced only when programmed".
 
-use std::collections::btree_map;
+use std::collections::{BTreeSet, btree_map};
 use std::iter::Peekable;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use super::datapath::{DatapathPlan, DatapathService};
 use super::observed::{DatapathState, ObservedDatapath};
@@ -66,6 +68,12 @@ impl<'a> Gate<'a> {
         };
         self.waiting.add(reason, address, name);
         false
+    }
+
+    /// The addresses that pass as soon as the load balancer has programmed them.
+    pub(super) fn awaited(&self) -> BTreeSet<IpNet> {
+        let waiting = self.waiting.of(&Reason::NotProgrammed);
+        waiting.map(IpNet::from).collect()
     }
 
     pub(super) fn into_withheld(self) -> Vec<Withheld> {

@@ -86,6 +86,8 @@ pub struct NodePlan {
     pub datapath: Option<Arc<DatapathPlan>>,
     /// What has to wait.
     pub withheld: Vec<Withheld>,
+    /// Where an address that the load balancer programs next makes another plan, see [`ObservedDatapath::is_news`].
+    pub awaited: BTreeSet<IpNet>,
     /// Generation of the NodeConfig the plan was made from; `None` where there is none.
     pub generation: Option<i64>,
 }
@@ -200,6 +202,7 @@ pub fn replan(
         plan.generation = config.metadata.generation;
         let mut gate = Gate::new(datapath.as_ref(), observed.datapath.as_ref());
         let services = services::prefixes(snapshot, settings, &slices, &mut gate);
+        plan.awaited = gate.awaited();
         plan.withheld = gate.into_withheld();
         let context = instance::Context {
             node: instance::node(snapshot, settings),
@@ -220,8 +223,9 @@ pub fn replan(
     }
     if let Some(mut datapath) = datapath {
         if let Some(observed_datapath) = &observed.datapath {
-            let leaving = leaving(&observed.announced, &plan.instances);
-            datapath.hold = datapath::hold(&datapath, &observed_datapath.programmed, leaving);
+            let leaving: Vec<_> = leaving(&observed.announced, &plan.instances).collect();
+            plan.awaited.extend(leaving.iter().copied());
+            datapath.hold = datapath::hold(&datapath, &observed_datapath.programmed, &leaving);
             plan.withheld
                 .extend(observed_datapath.withheld.iter().cloned());
         }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::IpFamily;
+use super::datapath::within;
 use super::import::{Refusal, Target};
 use crate::withheld::Withheld;
 
@@ -40,6 +41,24 @@ pub struct ObservedDatapath {
     pub programmed: Arc<BTreeSet<IpAddr>>,
     /// What it could not take.
     pub withheld: Vec<Withheld>,
+}
+
+impl ObservedDatapath {
+    /// Whether a plan that was made of `before`, and awaits these ([`super::NodePlan::awaited`]), would be another one with what is
+    /// observed now. Of most that a load balancer programs nothing else depends: that of ClusterIPs which nobody announces, say.
+    #[must_use]
+    pub fn is_news(&self, before: &Self, awaited: &BTreeSet<IpNet>) -> bool {
+        let Self {
+            state,
+            programmed,
+            withheld,
+        } = self;
+        let is_new = |address: &IpAddr| !before.programmed.contains(address);
+        let mut awaited = awaited.iter();
+        (state, withheld) != (&before.state, &before.withheld)
+            || !before.programmed.is_subset(programmed)
+            || awaited.any(|prefix| within(programmed, prefix).any(is_new))
+    }
 }
 
 /// How far the load balancer is.

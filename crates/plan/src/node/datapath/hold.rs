@@ -9,15 +9,13 @@ use super::DatapathPlan;
 
 /// Addresses in the maps that no Service of the plan has, as long as a prefix that covers them is still announced and is
 /// being withdrawn, one of `leaving`. An aggregate that stays announced for others holds nothing: it would do so for ever.
-pub(in crate::node) fn hold<'a>(
+pub(in crate::node) fn hold(
     plan: &DatapathPlan,
     programmed: &BTreeSet<IpAddr>,
-    leaving: impl Iterator<Item = &'a IpNet>,
+    leaving: &[&IpNet],
 ) -> BTreeSet<IpAddr> {
-    let mut held = BTreeSet::new();
-    for prefix in leaving {
-        held.extend(programmed.range(prefix.network()..=last(prefix)));
-    }
+    let inside = leaving.iter().flat_map(|prefix| within(programmed, prefix));
+    let mut held: BTreeSet<IpAddr> = inside.copied().collect();
     if held.is_empty() {
         return held;
     }
@@ -31,7 +29,10 @@ pub(in crate::node) fn hold<'a>(
     held
 }
 
-/// All addresses of an IPv4 network are before all of IPv6, and those of a network lie together.
-fn last(prefix: &IpNet) -> IpAddr {
-    prefix.broadcast()
+/// The addresses that lie in a prefix. All of IPv4 are before all of IPv6, and those of a network lie together.
+pub(in crate::node) fn within<'a>(
+    addresses: &'a BTreeSet<IpAddr>,
+    prefix: &IpNet,
+) -> impl Iterator<Item = &'a IpAddr> {
+    addresses.range(prefix.network()..=prefix.broadcast())
 }

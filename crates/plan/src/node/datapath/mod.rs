@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use annotations::Fault;
-pub(super) use hold::hold;
+pub(super) use hold::{hold, within};
 
 use self::service::Here;
 use super::slices::{Slice, Slices};

@@ -385,11 +385,21 @@ impl Truth {
         let wanted = wanted.filter_map(|frontend| frontend.address.ip());
         let held = plan.hold.intersection(&self.programmed).copied();
         self.programmed = wanted.chain(held).collect();
-        self.scene.world.observed.datapath = Some(ObservedDatapath {
+        self.observe(ObservedDatapath {
             state: DatapathState::Ready,
             programmed: Arc::new(self.programmed.clone()),
             withheld: Vec::new(),
         });
+    }
+
+    /// What is no news to a plan leaves it as it is.
+    fn observe(&mut self, now: ObservedDatapath) {
+        let world = &mut self.scene.world;
+        let plan_before = world.plan();
+        let before = world.observed.datapath.replace(now.clone());
+        if before.is_some_and(|before| !now.is_news(&before, &plan_before.awaited)) {
+            assert_eq!(world.plan(), plan_before);
+        }
     }
 
     fn black_holes(&self) -> Vec<IpNet> {
@@ -401,6 +411,44 @@ impl Truth {
             .filter(|prefix| !self.programmed.contains(&prefix.addr()))
             .copied()
             .collect()
+    }
+}
+
+#[test]
+fn only_what_a_plan_awaits_is_news_to_it() {
+    let before = saw(DatapathState::Ready, &["10.96.0.1", "172.16.1.1"]).unwrap();
+    let refused = Withheld {
+        subject: Subject::Interface,
+        count: 1,
+        examples: Vec::new(),
+        reason: Reason::Refused("EPERM".into()),
+    };
+    let ready = |programmed| saw(DatapathState::Ready, programmed).unwrap();
+    let rows = [
+        (before.clone(), false),
+        (ready(&["10.96.0.1", "10.96.0.2", "172.16.1.1"]), false),
+        (ready(&["10.96.0.1", "172.16.1.1", "172.16.1.2"]), true),
+        (ready(&["10.96.0.1", "172.16.1.1", "172.16.2.7"]), true),
+        (ready(&["172.16.1.1"]), true),
+        (
+            ObservedDatapath {
+                state: DatapathState::Starting,
+                ..before.clone()
+            },
+            true,
+        ),
+        (
+            ObservedDatapath {
+                withheld: vec![refused],
+                ..before.clone()
+            },
+            true,
+        ),
+    ];
+    let awaited = ["172.16.1.2/32", "172.16.2.0/24"];
+    let awaited = awaited.map(|prefix| prefix.parse().unwrap()).into();
+    for (now, expected) in rows {
+        assert_eq!(now.is_news(&before, &awaited), expected, "{now:?}");
     }
 }
 
