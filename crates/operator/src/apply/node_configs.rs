@@ -1,11 +1,12 @@
 //! Writes of NodeConfigs.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use api::{CiliumBGPClusterConfig, CiliumBGPNodeConfig};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PostParams, Preconditions};
-use kube::{Client, Resource};
 use plan::cluster::NodeConfigOp;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -43,7 +44,7 @@ pub(super) async fn write(client: Client, op: &NodeConfigOp) -> Result<Applied, 
         }
         NodeConfigOp::Delete { name, uid } => delete(&node_configs, name, uid, None).await,
         NodeConfigOp::Collect { name, uid, owner } => {
-            return collect(client, name, uid, owner).await;
+            return collect(client, &node_configs, name, uid, owner).await;
         }
     };
     written.map_err(Failure::from)
@@ -52,6 +53,7 @@ pub(super) async fn write(client: Client, op: &NodeConfigOp) -> Result<Applied, 
 /// Deletes a NodeConfig whose owner is gone, as the garbage collector does: after a look at the newest state of both.
 async fn collect(
     client: Client,
+    node_configs: &Api<CiliumBGPNodeConfig>,
     name: &str,
     uid: &str,
     owner: &OwnerReference,
@@ -60,11 +62,11 @@ async fn collect(
         reason,
         sort: FailureSort::Stale,
     };
-    let cluster_config = metadata::<CiliumBGPClusterConfig>(&client, &owner.name).await?;
+    let cluster_config = metadata(&Api::<CiliumBGPClusterConfig>::all(client), &owner.name).await?;
     if cluster_config.is_some_and(|config| config.uid.as_deref() == Some(&owner.uid)) {
         return Err(stale(format!("its owner {} is there", owner.name)));
     }
-    let Some(node_config) = metadata::<CiliumBGPNodeConfig>(&client, name).await? else {
+    let Some(node_config) = metadata(node_configs, name).await? else {
         return Ok(gone(name, uid));
     };
     let is_meant = node_config.uid.as_deref() == Some(uid)
@@ -74,20 +76,17 @@ async fn collect(
     }
     // The version makes it fail if the NodeConfig is orphaned meanwhile.
     let version = node_config.resource_version;
-    Ok(delete(&Api::all(client), name, uid, version).await?)
+    Ok(delete(node_configs, name, uid, version).await?)
 }
 
 /// The newest metadata of an object. By a list, whose failure where the API server does not know the kind cannot be taken
 /// for an answer.
-async fn metadata<K>(client: &Client, name: &str) -> Result<Option<ObjectMeta>, kube::Error>
+async fn metadata<K>(objects: &Api<K>, name: &str) -> Result<Option<ObjectMeta>, kube::Error>
 where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::ClusterResourceScope>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug,
+    K: Clone + DeserializeOwned + Debug,
 {
     let only = ListParams::default().fields(&format!("metadata.name={name}"));
-    let mut found = Api::<K>::all(client.clone()).list_metadata(&only).await?;
+    let mut found = objects.list_metadata(&only).await?;
     Ok(found.items.pop().map(|object| object.metadata))
 }
 
