@@ -70,7 +70,9 @@ impl DatapathTask {
             tokio::select! {
                 changed = self.plans.changed() => if changed.is_err() { return },
                 _ = &mut ended => {
-                    error!("load balancer has ended; what it has programmed stays, and it is started again");
+                    let why = balancer.stop().err().map(|error| cluster::causes(&error));
+                    let why = why.as_deref().unwrap_or("nobody knows why");
+                    error!(reason = why, "load balancer has ended; what it has programmed stays, and it is started again");
                     return;
                 }
             }
