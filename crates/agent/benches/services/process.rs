@@ -67,7 +67,13 @@ impl Agent {
         // No DaemonSet has this name: when the agent is told to end, nobody comes back.
         command.args(["--namespace=kube-system", "--daemon-set=gone"]);
         command.env_remove("KUBERNETES_SERVICE_HOST");
-        command.envs(memory_settings());
+        let settings: Vec<_> = memory_settings().collect();
+        if settings.is_empty() {
+            return Err(
+                "the chart's DaemonSet has no memory settings where they are looked for".into(),
+            );
+        }
+        command.envs(settings);
         let output = File::options().create(true).append(true).open(&log)?;
         let child = command.stderr(output).spawn()?;
         Ok(Self { child, log })
