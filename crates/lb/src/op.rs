@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lb_abi::{
-    Backend, Config, FILTERS, Frontend, FrontendKey4, FrontendKey6, Group, NodeAddressKind,
+    Backend, Config, FILTER_COUNT, Frontend, FrontendKey4, FrontendKey6, Group, NodeAddressKind,
 };
 
 /// Key of a frontend of either family.
@@ -95,7 +95,7 @@ pub struct Contents {
     /// Ordinals of the rings that groups name, by first ordinal.
     pub rings: BTreeMap<u32, Vec<u16>>,
     /// Filters.
-    pub filters: [Vec<u64>; FILTERS],
+    pub filters: [Vec<u64>; FILTER_COUNT],
     /// Addresses of nodes, with the number of their [`NodeAddressKind`].
     pub node_addresses: BTreeMap<[u8; 16], u32>,
     /// The configuration; `None` where the maps are new.

@@ -97,7 +97,7 @@ pub const FILTER_BACKENDS: u32 = 1;
 /// Filter of the rows of frontends, by address, port and protocol.
 pub const FILTER_ROWS: u32 = 2;
 /// How many filters there are.
-pub const FILTERS: usize = 3;
+pub const FILTER_COUNT: usize = 3;
 /// Protocol number of TCP.
 pub const TCP: u8 = 6;
 /// Protocol number of UDP.

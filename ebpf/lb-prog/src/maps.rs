@@ -5,9 +5,9 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_abi::{
-    Backend, Config, FILTER_WORDS, FILTERS as FILTER_COUNT, FlowKey4, FlowKey6, FlowValue4,
-    FlowValue6, Frontend, FrontendKey4, FrontendKey6, NodeAddressKind, RING_SLOTS_PER_CHUNK,
-    Reason, SLOTS_PER_CHUNK, SocketKey, SocketValue,
+    Backend, Config, FILTER_COUNT, FILTER_WORDS, FlowKey4, FlowKey6, FlowValue4, FlowValue6,
+    Frontend, FrontendKey4, FrontendKey6, NodeAddressKind, RING_SLOTS_PER_CHUNK, Reason,
+    SLOTS_PER_CHUNK, SocketKey, SocketValue,
 };
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use lb_abi::{FILTER_WORDS, FILTERS, row_bit};
+use lb_abi::{FILTER_COUNT, FILTER_WORDS, row_bit};
 
 use super::place::Place;
 use super::steps::Steps;
@@ -25,8 +25,8 @@ pub(super) enum Filter {
 /// All filters, with the users of each bit.
 #[derive(Debug)]
 pub(super) struct Filters {
-    users: [Vec<u32>; FILTERS],
-    words: [Vec<u64>; FILTERS],
+    users: [Vec<u32>; FILTER_COUNT],
+    words: [Vec<u64>; FILTER_COUNT],
     dirty: BTreeSet<(Filter, usize)>,
     /// Users that have gone, in the order they went.
     lingering: VecDeque<(Instant, Filter, u32)>,
@@ -35,7 +35,7 @@ pub(super) struct Filters {
 }
 
 impl Filters {
-    pub(super) fn new(contents: &[Vec<u64>; FILTERS]) -> Self {
+    pub(super) fn new(contents: &[Vec<u64>; FILTER_COUNT]) -> Self {
         let mut filters = Self {
             users: std::array::from_fn(|_| vec![0; FILTER_WORDS * 64]),
             words: contents.clone(),

@@ -7,7 +7,7 @@ use lb::{Capacity, Contents, FrontendKey, MapOp};
 use lb_abi::backend_flags::{LOCAL, PRESENT};
 use lb_abi::frontend_flags::{TWO_SCOPES, WILDCARD};
 use lb_abi::{
-    Backend, FILTER_BACKENDS, FILTER_FRONTENDS, FILTER_ROWS, FILTER_WORDS, FILTERS, Frontend,
+    Backend, FILTER_BACKENDS, FILTER_COUNT, FILTER_FRONTENDS, FILTER_ROWS, FILTER_WORDS, Frontend,
     Group, RING_SIZES, Scope, row_bit,
 };
 
@@ -22,7 +22,7 @@ pub(crate) struct Maps {
     pub(crate) backends: BTreeMap<u32, Backend>,
     pub(crate) slots: Vec<u32>,
     pub(crate) rings: Vec<u16>,
-    pub(crate) filters: [Vec<u64>; FILTERS],
+    pub(crate) filters: [Vec<u64>; FILTER_COUNT],
     pub(crate) node_addresses: BTreeMap<[u8; 16], u32>,
     pub(crate) epochs: u32,
     /// Frontends of each family.

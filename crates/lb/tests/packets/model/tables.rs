@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use lb::{FrontendKey, MapOp};
 use lb_abi::{
-    Backend, Config, FILTER_WORDS, FILTERS, Frontend, FrontendKey4, FrontendKey6, Group,
+    Backend, Config, FILTER_COUNT, FILTER_WORDS, Frontend, FrontendKey4, FrontendKey6, Group,
     NodeAddressKind, Scope, filter_bit,
 };
 
@@ -17,7 +17,7 @@ pub(crate) struct Tables {
     pub(crate) backends: BTreeMap<u32, Backend>,
     pub(crate) slots: BTreeMap<u32, u32>,
     pub(crate) rings: BTreeMap<u32, u16>,
-    pub(crate) filters: [Vec<u64>; FILTERS],
+    pub(crate) filters: [Vec<u64>; FILTER_COUNT],
     /// This node's.
     pub(crate) node_addresses: BTreeSet<IpAddr>,
     pub(crate) config: Config,
