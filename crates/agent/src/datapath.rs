@@ -71,7 +71,6 @@ impl DatapathTask {
                 changed = self.plans.changed() => if changed.is_err() { return },
                 _ = &mut ended => {
                     let why = balancer.stop().err().map(|error| cluster::causes(&error));
-                    let why = why.as_deref().unwrap_or("nobody knows why");
                     error!(reason = why, "load balancer has ended; what it has programmed stays, and it is started again");
                     return;
                 }
