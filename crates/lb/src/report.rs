@@ -74,7 +74,7 @@ pub enum Attachment {
     Uplink,
     /// Programs of a pod's interface.
     Pod,
-    /// Nothing, because the kernel refused; its error number's name.
+    /// No link, because the kernel refused; its error number's name. Filters that stood in for links stay.
     Refused(String),
 }
 
