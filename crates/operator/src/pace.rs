@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 /// Least time between the starts of two spaced writes of the same thing.
 pub const SPACING: Duration = Duration::from_secs(1);
+/// How long a spaced write lets other things go first: what it sums up, and what others do because of that.
+pub const SETTLE: Duration = Duration::from_millis(250);
 
 /// So many a second, and so many at once before that applies.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,12 +66,13 @@ pub enum Turn {
     Overdue,
 }
 
-/// Keeps writes of the same thing apart. The first may start at once, the next [`SPACING`] later: a single change is shown
-/// at once, a burst by one write a second, and the last state is always shown.
+/// Keeps writes of the same thing apart. Each starts [`SETTLE`] after it is first wanted and [`SPACING`] after the one
+/// before: a single change is shown soon, a burst by one write a second, and the last state is always shown.
 #[derive(Debug)]
 pub struct Spacing<K> {
     started: BTreeMap<K, Instant>,
     wanted: BTreeMap<K, Instant>,
+    next: Option<Instant>,
 }
 
 impl<K> Default for Spacing<K> {
@@ -77,6 +80,7 @@ impl<K> Default for Spacing<K> {
         Self {
             started: BTreeMap::new(),
             wanted: BTreeMap::new(),
+            next: None,
         }
     }
 }
@@ -86,10 +90,14 @@ impl<K: Ord + Clone> Spacing<K> {
     pub fn turns(&mut self, things: &[K], now: Instant) -> Vec<Turn> {
         self.started.retain(|_, at| now < *at + SPACING);
         let before = std::mem::take(&mut self.wanted);
+        self.next = None;
         let mut turn = |thing: &K| {
             let since = before.get(thing).copied().unwrap_or(now);
             self.wanted.insert(thing.clone(), since);
-            if self.started.contains_key(thing) {
+            let spaced = self.started.get(thing).map(|at| *at + SPACING);
+            let due = spaced.max(Some(since + SETTLE)).filter(|due| now < *due);
+            if let Some(due) = due {
+                self.next = Some(self.next.map_or(due, |next| next.min(due)));
                 Turn::Later
             } else if since + SPACING + SPACING <= now {
                 Turn::Overdue
@@ -109,11 +117,7 @@ impl<K: Ord + Clone> Spacing<K> {
     /// When the next of the things that have to wait has its turn.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let waiting = self
-            .wanted
-            .keys()
-            .filter_map(|thing| self.started.get(thing));
-        waiting.map(|at| *at + SPACING).min()
+        self.next
     }
 }
 
@@ -150,20 +154,24 @@ mod tests {
     }
 
     #[test]
-    fn a_first_write_starts_at_once_and_the_next_a_second_later() {
+    fn a_first_write_starts_soon_and_the_next_a_second_later() {
         let mut spacing = Spacing::default();
         let start = Instant::now();
         let after = |millis| start + Duration::from_millis(millis);
         let turn = |spacing: &mut Spacing<_>, millis| spacing.turns(&["pool"], after(millis))[0];
 
-        assert_eq!(turn(&mut spacing, 0), Turn::Now);
-        spacing.start("pool", start);
-        assert_eq!(spacing.deadline(), None, "nothing waits");
-        for millis in [1, 500, 999] {
+        for millis in [0, 125, 249] {
             assert_eq!(turn(&mut spacing, millis), Turn::Later);
-            assert_eq!(spacing.deadline(), Some(after(1000)));
+            assert_eq!(spacing.deadline(), Some(after(250)));
         }
-        assert_eq!(turn(&mut spacing, 1000), Turn::Now);
+        assert_eq!(turn(&mut spacing, 250), Turn::Now);
+        assert_eq!(spacing.deadline(), None, "nothing waits");
+        spacing.start("pool", after(250));
+        for millis in [251, 500, 1249] {
+            assert_eq!(turn(&mut spacing, millis), Turn::Later);
+            assert_eq!(spacing.deadline(), Some(after(1250)));
+        }
+        assert_eq!(turn(&mut spacing, 1250), Turn::Now);
         assert_eq!(spacing.deadline(), None, "nobody has to be told");
     }
 
@@ -173,7 +181,7 @@ mod tests {
         let now = Instant::now();
         spacing.start("pool", now);
         spacing.turns(&["pool"], now);
-        assert!(spacing.deadline().is_some());
+        assert_eq!(spacing.deadline(), Some(now + SPACING));
         spacing.turns(&[], now);
         assert_eq!(spacing.deadline(), None);
     }
@@ -185,7 +193,10 @@ mod tests {
         let seconds = |seconds| start + Duration::from_secs(seconds);
         spacing.start("a", start);
         assert_eq!(spacing.turns(&["a"], start), [Turn::Later]);
-        assert_eq!(spacing.turns(&["a", "b"], seconds(1)), [Turn::Now; 2]);
+        assert_eq!(
+            spacing.turns(&["a", "b"], seconds(1)),
+            [Turn::Now, Turn::Later]
+        );
         assert_eq!(
             spacing.turns(&["a", "b"], seconds(2)),
             [Turn::Overdue, Turn::Now]
