@@ -142,7 +142,9 @@ fn same_for_node_configs(a: &Snapshot, b: &Snapshot) -> bool {
 
 /// Whether two snapshots are the same as far as addresses depend on them.
 fn same_for_addresses(a: &Snapshot, b: &Snapshot) -> bool {
-    same(&a.pools, &b.pools) && same::<NamespacedName, _>(&a.services, &b.services)
+    let same_services =
+        a.services.is(&b.services) || same::<NamespacedName, _>(&a.services, &b.services);
+    same_services && same(&a.pools, &b.pools)
 }
 
 /// Whether the objects are the same. Of most that is told by their addresses in memory, without a look at them; what the watch

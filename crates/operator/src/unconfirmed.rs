@@ -141,7 +141,10 @@ impl Unconfirmed {
         self.node_configs.put(&mut corrected.node_configs);
         self.cluster_configs.put(&mut corrected.cluster_configs);
         self.peer_configs.put(&mut corrected.peer_configs);
-        self.services.put(&mut corrected.services);
+        // To be changed, they are copied.
+        if !self.services.0.is_empty() {
+            self.services.put(&mut corrected.services);
+        }
         self.pools.put(&mut corrected.pools);
         Arc::new(corrected)
     }
