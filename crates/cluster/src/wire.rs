@@ -43,7 +43,10 @@ impl Name for String {
 
 impl Name for NamespacedName {
     fn new(namespace: String, name: String) -> Self {
-        Self { namespace, name }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 

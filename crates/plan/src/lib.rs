@@ -7,6 +7,7 @@
 pub mod addresses;
 pub mod cluster;
 mod copy_on_write;
+mod in_order;
 pub mod node;
 pub mod rejected;
 pub mod snapshot;
@@ -14,6 +15,7 @@ mod verdict;
 pub mod withheld;
 
 pub use copy_on_write::CopyOnWrite;
+pub use in_order::next_named;
 pub use snapshot::{
     Endpoint, EndpointSliceFacts, NamespacedName, NodeFacts, ServiceCidrFacts, ServiceFacts,
     Snapshot,

@@ -46,13 +46,14 @@ pub struct Snapshot {
     pub route_imports: BTreeMap<String, Arc<BGPRouteImport>>,
 }
 
-/// Namespace and name of an object. Displayed as `namespace/name`.
+/// Namespace and name of an object, shared by all its clones: maps by name are copied at each change. Displayed as
+/// `namespace/name`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NamespacedName {
     /// The namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// The name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 impl fmt::Display for NamespacedName {
@@ -279,6 +280,17 @@ pub enum Ingress {
     Address(IpAddr),
     /// Anything else: a host name, or an address with a mode or ports.
     Foreign,
+}
+
+impl Ingress {
+    /// The address, where it is one.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Foreign => None,
+        }
+    }
 }
 
 /// What we need to know of a ServiceCIDR, parsed once at the edge.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use plan::NamespacedName;
 use plan::node::DatapathPlan;
 use plan::node::datapath::{
     Algorithm, Backend, BackendState, DatapathService, DatapathServices, Frontend, FrontendAddress,
     Transport,
 };
 use plan::snapshot::IpFamily;
+use plan::{NamespacedName, next_named};
 
 /// Remembers what it has translated: a Service that is planned as it was is wished as it was, by the same `Arc`, and costs
 /// the load balancer nothing.
@@ -64,9 +64,7 @@ impl Translator {
         let mut old = std::mem::take(&mut self.known).into_iter().peekable();
         self.known.reserve(services.len());
         for (name, plan) in services {
-            while old.next_if(|known| known.name < *name).is_some() {}
-            let known = old.next_if(|known| known.name == *name);
-            let next = match known {
+            let next = match next_named(&mut old, name, |known| &known.name) {
                 Some(known) if Arc::ptr_eq(&known.plan, plan) => known,
                 known => {
                     changed.push((Arc::clone(name), Arc::clone(plan)));
@@ -187,8 +185,8 @@ mod tests {
 
     fn named(name: &str) -> Arc<NamespacedName> {
         Arc::new(NamespacedName {
-            namespace: "default".to_owned(),
-            name: name.to_owned(),
+            namespace: "default".into(),
+            name: name.into(),
         })
     }
 

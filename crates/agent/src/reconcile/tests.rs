@@ -179,8 +179,8 @@ fn snapshot(has_service: bool) -> Snapshot {
         ..ServiceFacts::default()
     };
     let name = NamespacedName {
-        namespace: "default".to_owned(),
-        name: "web".to_owned(),
+        namespace: "default".into(),
+        name: "web".into(),
     };
     if has_service {
         snapshot.services.insert(name, Arc::new(web));

@@ -262,8 +262,8 @@ async fn an_import_comes_changes_and_goes() {
 
 fn service(namespace: &str, ingress: &str) -> (NamespacedName, Arc<ServiceFacts>) {
     let name = NamespacedName {
-        namespace: namespace.to_owned(),
-        name: "web".to_owned(),
+        namespace: namespace.into(),
+        name: "web".into(),
     };
     let ingress = vec![Ingress::Address(ingress.parse().expect("an address"))];
     (

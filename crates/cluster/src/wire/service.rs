@@ -275,8 +275,8 @@ mod tests {
 
     fn name(namespace: &str, name: &str) -> NamespacedName {
         NamespacedName {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
+            namespace: namespace.into(),
+            name: name.into(),
         }
     }
 

@@ -110,10 +110,7 @@ impl<'a> Service<'a> {
 
     /// The addresses in its status, which may repeat themselves.
     pub(super) fn shown(&self) -> impl Iterator<Item = IpAddr> + use<'a> {
-        self.facts.ingress.iter().filter_map(|entry| match entry {
-            Ingress::Address(address) => Some(*address),
-            Ingress::Foreign => None,
-        })
+        self.facts.ingress.iter().filter_map(Ingress::address)
     }
 
     /// Whether it has this address.

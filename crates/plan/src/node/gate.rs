@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::datapath::{DatapathPlan, DatapathService};
 use super::observed::{DatapathState, ObservedDatapath};
+use crate::in_order::next_named;
 use crate::snapshot::{NamespacedName, ServiceFacts};
 use crate::withheld::{Addresses, Reason, Withheld};
 
@@ -90,11 +91,7 @@ impl<'a> Walk<'a> {
     /// What it is to do for the next Service that is asked for.
     pub(super) fn to(&mut self, name: &NamespacedName) -> Option<&'a DatapathService> {
         let services = self.0.as_mut()?;
-        while services
-            .next_if(|(planned, _)| ***planned < *name)
-            .is_some()
-        {}
-        let found = services.next_if(|(planned, _)| ***planned == *name);
-        found.map(|(_, planned)| planned.as_ref())
+        let (_, planned) = next_named(services, name, |(planned, _)| planned.as_ref())?;
+        Some(planned.as_ref())
     }
 }

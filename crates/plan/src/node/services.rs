@@ -81,23 +81,22 @@ fn of_entry<'a>(
     };
     let selector = selector.parse()?;
     let mut prefixes = Vec::new();
-    let mut walk = gate.walk();
+    let (mut plans, mut slices) = (gate.walk(), slices.walk());
     for (name, service) in selected(&selector, snapshot) {
-        let planned = walk.to(name);
+        let planned = plans.to(name);
         let mut known = None;
         let mut endpoints =
-            || *known.get_or_insert_with(|| Endpoints::of(slices.of_service(name), &settings.node));
+            || *known.get_or_insert_with(|| Endpoints::of(slices.to(name), &settings.node));
         for kind in &options.addresses {
-            let (policy, addresses) = addresses(service, *kind);
+            let policy = policy(service, *kind);
             let is_announced = match (policy, settings.without_endpoints) {
                 (TrafficPolicy::Local, _) => endpoints().here,
                 (TrafficPolicy::Cluster, WithoutEndpoints::Withhold) => endpoints().anywhere,
                 (TrafficPolicy::Cluster, WithoutEndpoints::Announce) => true,
             };
             if is_announced {
-                let addresses = addresses.into_iter();
-                let ready =
-                    addresses.filter(|address| gate.admits(name, service, planned, *address));
+                let ready = addresses(service, *kind)
+                    .filter(|address| gate.admits(name, service, planned, *address));
                 prefixes.extend(ready.map(|address| prefix(address, policy, options)));
             }
         }
@@ -117,28 +116,31 @@ fn selected<'a>(
         .map(|(name, service)| (name, service.as_ref()))
 }
 
-/// The addresses of one type, and the traffic policy that applies to them.
-fn addresses(service: &ServiceFacts, kind: ServiceAddressType) -> (TrafficPolicy, Vec<IpAddr>) {
+/// The traffic policy that applies to addresses of one type.
+fn policy(service: &ServiceFacts, kind: ServiceAddressType) -> TrafficPolicy {
     match kind {
-        ServiceAddressType::LoadBalancerIp => {
-            let class = service.load_balancer_class.as_deref();
-            let is_ours =
-                service.is_load_balancer() && class.is_none_or(|class| class == BGP_CLASS);
-            let ingress = service.ingress.iter().filter(|_| is_ours);
-            let addresses = ingress.filter_map(|ingress| match ingress {
-                Ingress::Address(address) => Some(*address),
-                Ingress::Foreign => None,
-            });
-            (service.external_traffic_policy, addresses.collect())
+        ServiceAddressType::LoadBalancerIp | ServiceAddressType::ExternalIp => {
+            service.external_traffic_policy
         }
-        ServiceAddressType::ExternalIp => (
-            service.external_traffic_policy,
-            service.external_ips.clone(),
-        ),
-        ServiceAddressType::ClusterIp => {
-            (service.internal_traffic_policy, service.cluster_ips.clone())
-        }
+        ServiceAddressType::ClusterIp => service.internal_traffic_policy,
     }
+}
+
+/// The addresses of one type.
+fn addresses(service: &ServiceFacts, kind: ServiceAddressType) -> impl Iterator<Item = IpAddr> {
+    let (ingress, others): (&[Ingress], &[IpAddr]) = match kind {
+        ServiceAddressType::LoadBalancerIp if is_for_bgp(service) => (&service.ingress, &[]),
+        ServiceAddressType::LoadBalancerIp => (&[], &[]),
+        ServiceAddressType::ExternalIp => (&[], &service.external_ips),
+        ServiceAddressType::ClusterIp => (&[], &service.cluster_ips),
+    };
+    let ingress = ingress.iter().filter_map(Ingress::address);
+    ingress.chain(others.iter().copied())
+}
+
+fn is_for_bgp(service: &ServiceFacts) -> bool {
+    let class = service.load_balancer_class.as_deref();
+    service.is_load_balancer() && class.is_none_or(|class| class == BGP_CLASS)
 }
 
 /// The address alone, or the aggregate it lies in. An aggregate would draw traffic to nodes without endpoints, so where

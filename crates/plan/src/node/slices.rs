@@ -1,6 +1,7 @@
 //! The EndpointSlices of each Service.
 
 use std::cell::OnceCell;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::snapshot::{EndpointSliceFacts, NamespacedName, Snapshot};
@@ -35,7 +36,7 @@ impl<'a> Slices<'a> {
         let slices = snapshot.endpoint_slices.iter();
         let mut slices: Vec<_> = slices
             .filter_map(|(name, facts)| {
-                let service = (name.namespace.as_str(), facts.service.as_deref()?);
+                let service = (&*name.namespace, facts.service.as_deref()?);
                 Some(Slice { service, facts })
             })
             .collect();
@@ -44,46 +45,38 @@ impl<'a> Slices<'a> {
         slices
     }
 
-    /// Those of one Service.
-    pub(super) fn of_service(&self, name: &NamespacedName) -> &[Slice<'a>] {
-        let wanted = key(name);
-        let slices = self.in_order();
-        let start = slices.partition_point(|slice| slice.service < wanted);
-        let rest = &slices[start..];
-        &rest[..count(rest, wanted)]
-    }
-
     /// To be asked for Services in order of their names: a walk through all, where each step is short.
     pub(super) fn walk(&self) -> Walk<'_, 'a> {
         Walk {
-            rest: self.in_order(),
+            slices: self,
+            rest: None,
         }
     }
 }
 
 /// See [`Slices::walk`].
 pub(super) struct Walk<'s, 'a> {
-    rest: &'s [Slice<'a>],
+    slices: &'s Slices<'a>,
+    /// Those that are still to come; `None` before somebody has asked.
+    rest: Option<&'s [Slice<'a>]>,
 }
 
 impl<'s, 'a> Walk<'s, 'a> {
     /// The slices of the next Service that is asked for.
     pub(super) fn to(&mut self, name: &NamespacedName) -> &'s [Slice<'a>] {
-        let wanted = key(name);
-        let before = self.rest.iter();
-        let before = before.take_while(|slice| slice.service < wanted).count();
-        let rest = &self.rest[before..];
-        let (found, rest) = rest.split_at(count(rest, wanted));
-        self.rest = rest;
-        found
+        let wanted = (&*name.namespace, &*name.name);
+        let rest = self.rest.unwrap_or_else(|| self.slices.in_order());
+        let (mut start, mut end) = (0, 0);
+        for slice in rest {
+            match slice.service.cmp(&wanted) {
+                Ordering::Less => start += 1,
+                Ordering::Equal => {}
+                Ordering::Greater => break,
+            }
+            end += 1;
+        }
+        let (passed, rest) = rest.split_at(end);
+        self.rest = Some(rest);
+        &passed[start..]
     }
-}
-
-fn key(name: &NamespacedName) -> (&str, &str) {
-    (&name.namespace, &name.name)
-}
-
-fn count(slices: &[Slice<'_>], wanted: (&str, &str)) -> usize {
-    let same = slices.iter();
-    same.take_while(|slice| slice.service == wanted).count()
 }

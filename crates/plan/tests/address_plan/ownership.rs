@@ -169,11 +169,7 @@ fn of_two_that_show_the_same_unshared_address_the_older_keeps_it() {
         service.show(&["10.0.0.3"]);
     });
     let plan = world.plan();
-    let written: Vec<_> = plan
-        .services
-        .iter()
-        .map(|op| op.name.name.as_str())
-        .collect();
+    let written: Vec<_> = plan.services.iter().map(|op| &*op.name.name).collect();
     assert_eq!(written, ["a", "b"], "the loser is written first");
     world.settle();
     assert_eq!(world.ingress("b"), ["10.0.0.3"]);

@@ -244,11 +244,7 @@ fn who_waits_for_an_address_that_is_leaving_is_written_once() {
     world.change("a", |service| service.service_type = ServiceType::ClusterIp);
     world.change("b", |service| service.service_type = ServiceType::ClusterIp);
     let plan = world.plan();
-    let written: Vec<_> = plan
-        .services
-        .iter()
-        .map(|op| op.name.name.as_str())
-        .collect();
+    let written: Vec<_> = plan.services.iter().map(|op| &*op.name.name).collect();
     assert_eq!(written, ["a", "b"]);
     world.apply(plan);
     let before = world.writes.services;

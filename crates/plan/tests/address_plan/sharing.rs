@@ -223,11 +223,7 @@ fn a_newcomer_waits_for_a_group_that_another_is_about_to_leave() {
     });
     world.service("d", keyed("k", 2));
     let plan = world.plan();
-    let written: Vec<_> = plan
-        .services
-        .iter()
-        .map(|op| op.name.name.as_str())
-        .collect();
+    let written: Vec<_> = plan.services.iter().map(|op| &*op.name.name).collect();
     assert_eq!(written, ["b"]);
     world.apply(plan);
     world.settle();

@@ -68,8 +68,8 @@ pub(crate) fn with(mut spec: Value, member: &str, value: Value) -> Value {
 pub(crate) fn name(text: &str) -> NamespacedName {
     let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
     NamespacedName {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
+        namespace: namespace.into(),
+        name: name.into(),
     }
 }
 

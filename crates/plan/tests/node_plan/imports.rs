@@ -54,8 +54,8 @@ pub(crate) fn guarded() -> World {
         ..ServiceFacts::default()
     };
     let name = NamespacedName {
-        namespace: "default".to_owned(),
-        name: "web".to_owned(),
+        namespace: "default".into(),
+        name: "web".into(),
     };
     world.snapshot.services.insert(name, Arc::new(service));
     world

@@ -206,8 +206,8 @@ fn a_service_is_ours_by_its_type_and_class() {
 #[test]
 fn namespace_and_name_are_labels_that_cannot_be_forged() {
     let name = NamespacedName {
-        namespace: "real".to_owned(),
-        name: "web".to_owned(),
+        namespace: "real".into(),
+        name: "web".into(),
     };
     let labels = [
         ("io.kubernetes.service.namespace", "forged"),

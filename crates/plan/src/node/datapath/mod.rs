@@ -21,6 +21,7 @@ use self::service::Here;
 use super::slices::{Slice, Slices};
 use super::{Observed, Settings};
 use crate::copy_on_write::CopyOnWrite;
+use crate::in_order::next_named;
 use crate::snapshot::{
     EndpointSliceFacts, IpFamily, NamespacedName, NodeFacts, ServiceFacts, Snapshot,
 };
@@ -226,9 +227,7 @@ fn services(
     let mut walk = slices.walk();
     for (name, facts) in &snapshot.services {
         let of_service = walk.to(name);
-        while known.next_if(|known| *known.name < *name).is_some() {}
-        let known = known.next_if(|known| *known.name == *name);
-        let next = match known {
+        let next = match next_named(&mut known, name, |known| known.name.as_ref()) {
             Some(known) if known.is_of(facts, of_service) => known,
             known => {
                 let plan = service::plan(name, facts, of_service, here);

@@ -112,12 +112,9 @@ fn addresses(
         if facts.has_source_ranges {
             faults.push(Fault::SourceRanges);
         } else {
-            let addresses = facts.ingress.iter().filter_map(|ingress| match ingress {
-                Ingress::Address(address) => Some(address.to_canonical()),
-                Ingress::Foreign => None,
-            });
+            let addresses = facts.ingress.iter().filter_map(Ingress::address);
             addresses
-                .map(FrontendAddress::LoadBalancer)
+                .map(|address| FrontendAddress::LoadBalancer(address.to_canonical()))
                 .for_each(&mut add);
         }
     }

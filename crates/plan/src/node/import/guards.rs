@@ -120,10 +120,7 @@ fn nodes<'a>(snapshot: &'a Snapshot, name: &str) -> impl Iterator<Item = &'a Nod
 }
 
 fn of_service(service: &ServiceFacts) -> impl Iterator<Item = IpAddr> {
-    let ingress = service.ingress.iter().filter_map(|ingress| match ingress {
-        Ingress::Address(address) => Some(*address),
-        Ingress::Foreign => None,
-    });
+    let ingress = service.ingress.iter().filter_map(Ingress::address);
     let others = service.cluster_ips.iter().chain(&service.external_ips);
     others.copied().chain(ingress)
 }

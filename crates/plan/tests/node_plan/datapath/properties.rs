@@ -17,8 +17,8 @@ use crate::world::{NODE, World};
 fn name() -> impl Strategy<Value = NamespacedName> {
     (select(vec!["a", "b"]), select(vec!["web", "web-1", "api"])).prop_map(|(namespace, name)| {
         NamespacedName {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
+            namespace: namespace.into(),
+            name: name.into(),
         }
     })
 }

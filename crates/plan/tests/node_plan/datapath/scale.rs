@@ -19,8 +19,8 @@ const ANNOUNCED: u32 = 2_000;
 
 fn name(number: u32, suffix: &str) -> NamespacedName {
     NamespacedName {
-        namespace: format!("namespace-{}", number % 20),
-        name: format!("service-{number}{suffix}"),
+        namespace: format!("namespace-{}", number % 20).into(),
+        name: format!("service-{number}{suffix}").into(),
     }
 }
 
@@ -59,7 +59,7 @@ fn slice(number: u32, nodes: &[Arc<str>], state: EndpointState) -> EndpointSlice
         state,
     });
     EndpointSliceFacts {
-        service: Some(name(number, "").name),
+        service: Some(name(number, "").name.to_string()),
         ports: vec![slice_port("http", 8080, Protocol::Tcp)],
         endpoints: endpoints.collect(),
     }
