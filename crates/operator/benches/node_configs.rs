@@ -153,9 +153,9 @@ impl Bench {
         let (mut off, mut on) = (Vec::new(), Vec::new());
         for change in 0..CHANGES {
             let node = name(change * 7 % NODES);
-            measure::pause(change).await;
+            measure::pause().await;
             off.push(self.change_label(&node, "off").await?);
-            measure::pause(change).await;
+            measure::pause().await;
             on.push(self.change_label(&node, "on").await?);
         }
         Ok((off, on))

@@ -98,8 +98,8 @@ pub(crate) fn end(operator: &mut Child) -> Result<()> {
 }
 
 /// Waits a while between two samples, at no fixed distance, so as not to fall into step with anybody's timer.
-pub(crate) async fn pause(sample: usize) {
-    let millis = 20 + RandomState::new().hash_one(sample) % 60;
+pub(crate) async fn pause() {
+    let millis = 20 + RandomState::new().hash_one(()) % 60;
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }
 
