@@ -25,6 +25,8 @@ use self::measure::{Memory, PATIENCE, Result, await_lead, end, millis, quantiles
 const SERVICES: usize = 2000;
 /// Single Services to time.
 const SAMPLES: usize = 200;
+/// A class that the operator does not serve.
+const FOREIGN_CLASS: &str = "example.com/bench";
 /// Writes of a pool's status, and of a Service's, in the API server's count.
 const OF_POOL: [&str; 2] = [
     r#"resource="ciliumloadbalancerippools""#,
@@ -99,26 +101,23 @@ async fn measure(plane: &ControlPlane, client: kube::Client) -> Result<()> {
 }
 
 fn tell(alone: Single, beside: Single) {
-    row(
-        "one Service made to address seen, p50 / p99",
-        &quantiles(alone.by_operator),
-        "19 ms",
-    );
-    row(
-        "  the same with the address given by hand",
-        &quantiles(alone.by_hand),
-        "",
-    );
-    row(
-        "  beside 2,000 Services",
-        &quantiles(beside.by_operator),
-        "",
-    );
-    row(
-        "  beside 2,000 Services, by hand",
-        &quantiles(beside.by_hand),
-        "",
-    );
+    let rows = [
+        (
+            "one Service made to address seen, p50 / p99",
+            alone.by_operator,
+            "19 ms",
+        ),
+        (
+            "  the same with the address given by hand",
+            alone.by_hand,
+            "",
+        ),
+        ("  beside 2,000 Services", beside.by_operator, ""),
+        ("  beside 2,000 Services, by hand", beside.by_hand, ""),
+    ];
+    for (what, samples, cilium) in rows {
+        row(what, &quantiles(samples), cilium);
+    }
 }
 
 /// Times from the request for a Service to the event with its address.
@@ -219,39 +218,32 @@ impl Bench {
         let mut single = Single::default();
         for sample in 0..SAMPLES {
             let name = format!("single-{sample:03}");
-            single.by_operator.push(self.time_by_operator(&name).await?);
+            let by_operator = self.time(&name, None, await_address);
+            single.by_operator.push(by_operator.await?);
             let name = format!("by-hand-{sample:03}");
-            single.by_hand.push(self.time_by_hand(&name).await?);
+            let by_hand = self.time(&name, Some(FOREIGN_CLASS), |events| {
+                self.give_address(&name, events)
+            });
+            single.by_hand.push(by_hand.await?);
         }
         Ok(single)
     }
 
-    async fn time_by_operator(&self, name: &str) -> Result<Duration> {
+    /// The time of one Service, of this class, from the request for it until `addressed` has seen its address.
+    async fn time<F: Future<Output = Result<()>>>(
+        &self,
+        name: &str,
+        class: Option<&str>,
+        addressed: impl FnOnce(Events) -> F,
+    ) -> Result<Duration> {
         measure::pause().await;
         let events = self.events(name).await?;
         let begin = Instant::now();
-        tokio::try_join!(self.create(name, None), await_address(events))?;
+        tokio::try_join!(self.create(name, class), addressed(events))?;
         let took = begin.elapsed();
-        self.delete(name).await?;
-        Ok(took)
-    }
-
-    /// The Service is of a class that the operator does not serve.
-    async fn time_by_hand(&self, name: &str) -> Result<Duration> {
-        measure::pause().await;
-        let events = self.events(name).await?;
-        let begin = Instant::now();
-        let addressed = self.give_address(name, events);
-        tokio::try_join!(self.create(name, Some("example.com/bench")), addressed)?;
-        let took = begin.elapsed();
-        self.delete(name).await?;
-        Ok(took)
-    }
-
-    async fn delete(&self, name: &str) -> Result<()> {
         measure::pause().await;
         self.services.delete(name, &DeleteParams::default()).await?;
-        Ok(())
+        Ok(took)
     }
 
     /// Gives a Service an address as soon as its watch shows it, and awaits to see that.

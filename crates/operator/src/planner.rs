@@ -143,8 +143,8 @@ fn same_for_node_configs(a: &Snapshot, b: &Snapshot) -> bool {
 /// Whether two snapshots are the same as far as addresses depend on them.
 fn same_for_addresses(a: &Snapshot, b: &Snapshot) -> bool {
     let same_services =
-        a.services.is(&b.services) || same::<NamespacedName, _>(&a.services, &b.services);
-    same_services && same(&a.pools, &b.pools)
+        || a.services.is(&b.services) || same::<NamespacedName, _>(&a.services, &b.services);
+    same(&a.pools, &b.pools) && same_services()
 }
 
 /// Whether the objects are the same. Of most that is told by their addresses in memory, without a look at them; what the watch

@@ -297,6 +297,20 @@ mod tests {
         );
     }
 
+    #[test]
+    fn services_are_not_copied_for_an_answer_about_something_else() {
+        let mut unconfirmed = Unconfirmed::default();
+        let now = Instant::now();
+        unconfirmed.note(Applied::NodeConfig(config("a", 20)), now);
+        let snapshot = Arc::new(Snapshot {
+            services: [(NamespacedName::default(), service(9))].into(),
+            ..Snapshot::default()
+        });
+        let corrected = unconfirmed.correct(&snapshot, now);
+        assert_eq!(corrected.node_configs.len(), 1);
+        assert!(corrected.services.is(&snapshot.services));
+    }
+
     fn service(version: u64) -> Arc<ServiceFacts> {
         Arc::new(ServiceFacts {
             resource_version: version.to_string(),
