@@ -28,6 +28,7 @@ pub struct Planner {
     metrics: Arc<Metrics>,
     node_configs: Option<Answer<Observed, ClusterPlan>>,
     addresses: Option<Answer<(), AddressPlan>>,
+    address_memory: addresses::Memory,
 }
 
 /// A plan, and what it was made of.
@@ -47,6 +48,7 @@ impl Planner {
             metrics,
             node_configs: None,
             addresses: None,
+            address_memory: addresses::Memory::default(),
         }
     }
 
@@ -93,7 +95,7 @@ impl Planner {
         let plan = last.map_or_else(
             || {
                 let begin = Instant::now();
-                let plan = addresses::plan(snapshot, settings, now);
+                let plan = addresses::replan(snapshot, settings, now, &mut self.address_memory);
                 let took = begin.elapsed().as_secs_f64();
                 self.metrics.address_plan_seconds.observe(took);
                 plan

@@ -40,6 +40,28 @@ impl Free {
         removed
     }
 
+    /// Puts an address back that was taken out.
+    pub(super) fn insert(&mut self, address: IpAddr) {
+        let single = Range::single(address);
+        if self.gap_that_meets(single).is_some() {
+            return;
+        }
+        let (mut first, mut last) = (address, address);
+        if let Some((before, end)) = self.gaps.range(..address).next_back()
+            && after(*end) == address
+        {
+            first = *before;
+        }
+        let next = self.gaps.range(address..).next();
+        if let Some((next, end)) = next.map(|(next, end)| (*next, *end))
+            && before(next) == address
+        {
+            last = end;
+            self.gaps.remove(&next);
+        }
+        self.gaps.insert(first, last);
+    }
+
     fn gap_that_meets(&self, range: Range) -> Option<(IpAddr, IpAddr)> {
         let (first, last) = self.gaps.range(..=range.last).next_back()?;
         (*last >= range.first).then_some((*first, *last))
@@ -67,19 +89,26 @@ mod tests {
     }
 
     proptest! {
-        /// Gaps are to a set of addresses what the set is to itself.
+        /// Gaps are to a set of addresses what the set is to itself. They never touch, so the same set has the same gaps.
         #[test]
-        fn gaps_are_the_addresses_that_were_not_removed(
-            removals in prop::collection::vec((0_u8..=30, 0_u8..=4), 0..40)
+        fn gaps_are_the_addresses_that_are_left_and_put_back(
+            steps in prop::collection::vec((0_u8..=30, prop::option::of(0_u8..=4)), 0..60)
         ) {
             let mut free = Free::of(range(3, 27));
             let mut model: BTreeSet<u8> = (3..=27).collect();
-            for (first, more) in removals {
-                let last = first + more;
-                let gone: Vec<u8> = model.range(first..=last).copied().collect();
-                prop_assert_eq!(free.remove(range(first, last)), !gone.is_empty());
-                model.retain(|number| !gone.contains(number));
+            for (first, removed) in steps {
+                if let Some(more) = removed {
+                    let last = first + more;
+                    let gone: Vec<u8> = model.range(first..=last).copied().collect();
+                    prop_assert_eq!(free.remove(range(first, last)), !gone.is_empty());
+                    model.retain(|number| !gone.contains(number));
+                } else {
+                    free.insert(address(first));
+                    model.insert(first);
+                }
                 prop_assert_eq!(free.lowest(), model.first().map(|number| address(*number)));
+                let firsts = model.iter().filter(|number| !model.contains(&number.wrapping_sub(1)));
+                prop_assert!(free.gaps.keys().copied().eq(firsts.map(|number| address(*number))));
             }
         }
     }
@@ -94,8 +123,14 @@ mod tests {
             assert!(free.remove(Range::single(first)));
             assert_eq!(free.lowest(), Some(after(first)));
             assert!(!free.remove(Range::single(last)));
+            free.insert(last);
+            assert_eq!(free.lowest(), Some(after(first)));
             assert!(free.remove(Range { first, last }));
             assert_eq!(free.lowest(), None);
+            free.insert(last);
+            free.insert(first);
+            assert_eq!(free.lowest(), Some(first));
+            assert!(free.remove(Range::single(last)));
         }
     }
 }

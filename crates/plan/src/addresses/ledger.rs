@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::PoolFigures;
+use super::places::{Index, Place};
 use super::pools::Pool;
 use super::ranges::{self, BlockRange, Range};
 use super::service::{Service, family};
 use super::sharing::{Group, Incompatible};
+use super::stock::Stock;
+use crate::NamespacedName;
 use crate::snapshot::{IpFamily, ServicePort, TransportPort};
 
 /// All addresses that are taken, whatever pools they are of, and what the pools have left.
@@ -16,9 +19,13 @@ pub(super) struct Ledger<'a> {
     /// In the order in which they are drawn from.
     pools: Vec<Pool<'a>>,
     index: Index,
+    stock: Stock,
+    /// By Services that are looked at; what Services at rest have is in the stock.
     taken: BTreeMap<IpAddr, Group<'a>>,
     /// Addresses that a Service still shows and loses with this plan. Nobody is given them before they are gone from there.
     leaving: HashSet<IpAddr>,
+    /// Pools, by their places, of which an address of the family becomes free with this plan.
+    awaited: HashSet<(usize, IpFamily)>,
     shared: HashMap<(&'a str, IpFamily), SharedAddresses>,
 }
 
@@ -74,15 +81,52 @@ pub(super) struct Count {
 }
 
 impl<'a> Ledger<'a> {
-    /// Nothing is taken.
-    pub(super) fn of(pools: Vec<Pool<'a>>) -> Self {
+    /// Nothing is taken but what Services at rest have.
+    pub(super) fn of(pools: Vec<Pool<'a>>, stock: Stock) -> Self {
         Self {
             index: Index::of(&pools),
             pools,
+            stock,
             taken: BTreeMap::new(),
             leaving: HashSet::new(),
+            awaited: HashSet::new(),
             shared: HashMap::new(),
         }
+    }
+
+    /// The pools, in the order in which they are drawn from.
+    pub(super) fn pools(&self) -> &[Pool<'a>] {
+        &self.pools
+    }
+
+    /// What is taken and leaving is so no more: all is as it was before this plan.
+    pub(super) fn put_all_back(&mut self) {
+        let taken = std::mem::take(&mut self.taken).into_keys();
+        for address in taken.chain(std::mem::take(&mut self.leaving)) {
+            self.put_back(address);
+        }
+    }
+
+    /// What is left.
+    pub(super) fn into_stock(self) -> Stock {
+        self.stock
+    }
+
+    /// Who at rest has this address.
+    pub(super) fn at_rest_with(&self, address: IpAddr) -> Option<&NamespacedName> {
+        self.stock.at_rest.get(&address)
+    }
+
+    /// Notes that a Service comes to rest with an address that nobody has.
+    pub(super) fn lay(&mut self, address: IpAddr, owner: &NamespacedName) {
+        self.stock.at_rest.insert(address, owner.clone());
+        self.take_from_open_pool(address);
+    }
+
+    /// Notes that the Service that was at rest with this address is looked at again.
+    pub(super) fn lift(&mut self, address: IpAddr) {
+        self.stock.at_rest.remove(&address);
+        self.put_back(address);
     }
 
     /// Whether a pool, open or not, has this address and leaves it to this Service.
@@ -108,7 +152,7 @@ impl<'a> Ledger<'a> {
     pub(super) fn release(&mut self, address: IpAddr) {
         self.leaving.insert(address);
         if let Some(place) = self.take_from_open_pool(address) {
-            self.pools[place.pool].awaits(family(address));
+            self.awaited.insert((place.pool, family(address)));
         }
     }
 
@@ -122,15 +166,15 @@ impl<'a> Ledger<'a> {
             };
         }
         let (mut unmet, mut waits) = (Unmet::NoPool, false);
-        for pool in &self.pools {
+        for (place, pool) in self.pools.iter().enumerate() {
             if !pool.is_open() || !pool.has(family) || !pool.gives_to(service) {
                 continue;
             }
-            if let Some(address) = pool.lowest_free(family) {
+            if let Some(address) = self.stock.lowest_free(place, family) {
                 return self.give(address, service);
             }
             unmet = Unmet::OutOfAddresses;
-            waits |= pool.is_awaiting(family);
+            waits |= self.awaited.contains(&(place, family));
         }
         if waits {
             Attempt::Waits(unmet)
@@ -151,19 +195,28 @@ impl<'a> Ledger<'a> {
         if pool.reserves(place.block, address) {
             return Attempt::Fails(Unmet::Taken(address));
         }
-        let refused = match (self.taken.get(&address), service.terms.key) {
-            (None, _) => None,
-            (Some(_), None) => Some(Unmet::Taken(address)),
-            (Some(group), Some(_)) => group
-                .admits(&service.terms)
-                .err()
-                .map(|incompatible| Unmet::NotShared(address, incompatible)),
-        };
-        match refused {
+        match self.refuses(service, address) {
             Some(unmet) => Attempt::Fails(unmet),
             None if self.leaving.contains(&address) => Attempt::Waits(Unmet::Taken(address)),
             None => self.give(address, service),
         }
+    }
+
+    /// Why a Service cannot have this address, if somebody has it who does not share it with that Service.
+    fn refuses(&self, service: &Service<'a>, address: IpAddr) -> Option<Unmet> {
+        let admitted = match self.taken.get(&address) {
+            Some(group) => group.admits(&service.terms),
+            None => {
+                self.at_rest_with(address)?;
+                // Nobody at rest shares.
+                Err(Incompatible::Key)
+            }
+        };
+        let unmet = |incompatible| match service.terms.key {
+            None => Unmet::Taken(address),
+            Some(_) => Unmet::NotShared(address, incompatible),
+        };
+        admitted.err().map(unmet)
     }
 
     /// All pools by name, with what they have.
@@ -185,9 +238,11 @@ impl<'a> Ledger<'a> {
                 .fold(0_u128, |sum, range| sum.saturating_add(range.size()))
         };
         let taken = |ranges: &[Range]| {
-            let taken = ranges
-                .iter()
-                .map(|range| self.taken.range(range.first..=range.last).count() as u128);
+            let taken = ranges.iter().map(|range| {
+                let range = range.first..=range.last;
+                let at_rest = self.stock.at_rest.range(range.clone()).count();
+                (at_rest + self.taken.range(range).count()) as u128
+            });
             taken.sum::<u128>()
         };
         let total = sizes(&all);
@@ -234,8 +289,16 @@ impl<'a> Ledger<'a> {
     /// Where the address was free, if it was.
     fn take_from_open_pool(&mut self, address: IpAddr) -> Option<Place> {
         let place = self.open_place(address)?;
-        let was_free = self.pools[place.pool].take(place.block, address);
-        was_free.then_some(place)
+        self.stock.take(place, address).then_some(place)
+    }
+
+    /// What nobody has is free in the open pool that has it, unless that reserves it.
+    fn put_back(&mut self, address: IpAddr) {
+        if let Some(place) = self.open_place(address)
+            && !self.pools[place.pool].reserves(place.block, address)
+        {
+            self.stock.put_back(place, address);
+        }
     }
 }
 
@@ -266,62 +329,5 @@ impl SharedAddresses {
             start = start.max(*have);
         }
         start
-    }
-}
-
-/// Which blocks have an address.
-#[derive(Debug)]
-struct Index {
-    /// By first address.
-    stretches: Vec<Stretch>,
-}
-
-#[derive(Debug)]
-struct Stretch {
-    range: Range,
-    /// The highest address of this range and all before it.
-    reach: IpAddr,
-    place: Place,
-}
-
-/// A block: place of its pool, and its place in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    pool: usize,
-    block: usize,
-}
-
-impl Index {
-    fn of(pools: &[Pool<'_>]) -> Self {
-        let blocks = pools.iter().enumerate().flat_map(|(pool, of_pool)| {
-            let blocks = of_pool.blocks.iter().enumerate();
-            blocks.map(move |(block, parsed)| (parsed.range, Place { pool, block }))
-        });
-        let mut stretches: Vec<Stretch> = blocks
-            .map(|(range, place)| Stretch {
-                range,
-                reach: range.last,
-                place,
-            })
-            .collect();
-        stretches.sort_by_key(|stretch| stretch.range.first);
-        let mut reach = None;
-        for stretch in &mut stretches {
-            stretch.reach = reach.map_or(stretch.reach, |reach: IpAddr| reach.max(stretch.reach));
-            reach = Some(stretch.reach);
-        }
-        Self { stretches }
-    }
-
-    /// The blocks that have this address; one, unless blocks overlap.
-    fn places_of(&self, address: IpAddr) -> impl Iterator<Item = Place> {
-        let end = self
-            .stretches
-            .partition_point(|stretch| stretch.range.first <= address);
-        let before = self.stretches.iter().take(end).rev();
-        before
-            .take_while(move |stretch| stretch.reach >= address)
-            .filter(move |stretch| stretch.range.contains(address))
-            .map(|stretch| stretch.place)
     }
 }

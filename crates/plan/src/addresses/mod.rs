@@ -1,7 +1,8 @@
 //! The operator's second question: which addresses has each Service of type LoadBalancer, and what do the pools say?
 //!
 //! ```text
-//!  pools ─► [ranges] valid? [pools] overlapping? ─► [ledger] ◄─ keep what Services show ─ ◄─ supply what they lack
+//!  Services that are not at rest ([memory]) ──────────────► keep what they show ─► supply what they lack
+//!  pools ─► [ranges] valid? [pools] overlapping? ─► [ledger] ◄────┴────────────────────┘
 //!                                                       └─► ingress + condition of each Service, counts of each pool
 //! ```
 //!
@@ -10,8 +11,9 @@
 //! Behaviour is that of Cilium 1.20's operator, condition texts included, and otherwise where that one is wrong or leaves
 //! it to chance:
 //!
-//! * Nothing is remembered. Who has an address is what the statuses of the Services say, read anew by each plan, so a
-//!   restart moves nothing and nothing can leak. Every Service that is ours says so by our condition.
+//! * Who has an address is what the statuses of the Services say, so a restart moves nothing and nothing can leak. Every
+//!   Service that is ours says so by our condition. What [`Memory`] knows of Services that have not changed is what reading
+//!   them again would say.
 //! * Addresses that Services show are settled before one is given out. Two that show the same: the older keeps it. The
 //!   lowest free address comes first, of the oldest pool that selects the Service.
 //! * A pool that is disabled, in conflict, being deleted or has an invalid selector gives nothing out, and leaves to
@@ -21,12 +23,15 @@
 mod conditions;
 mod free;
 mod ledger;
+mod memory;
+mod places;
 mod pools;
 mod ranges;
 pub mod rejected;
 mod satisfy;
 mod service;
 mod sharing;
+mod stock;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -35,6 +40,7 @@ use api::condition::Condition;
 use jiff::Timestamp;
 
 use self::ledger::Count;
+pub use self::memory::Memory;
 use self::pools::Pool;
 use self::satisfy::{Satisfaction, Settled};
 use self::service::Role;
@@ -117,16 +123,30 @@ pub struct PoolFigures {
 /// becomes the transition time of conditions whose status changes, in whole seconds.
 #[must_use]
 pub fn plan(snapshot: &Snapshot, settings: &Settings, now: Timestamp) -> AddressPlan {
-    let settled = satisfy::satisfy(snapshot, settings, pools::pools(snapshot));
-    let counts = settled.ledger.counts();
-    AddressPlan {
-        services: conditions::of_services(&settled.services, now),
-        pools: conditions::of_pools(&counts, now),
-        figures: figures(&settled.services, &counts),
-    }
+    replan(snapshot, settings, now, &mut Memory::default())
 }
 
-fn figures(services: &[Settled<'_>], counts: &[(&Pool<'_>, Count)]) -> Figures {
+/// The same as [`plan`], in less time where most Services are as they were when `memory` was last used.
+#[must_use]
+pub fn replan(
+    snapshot: &Snapshot,
+    settings: &Settings,
+    now: Timestamp,
+    memory: &mut Memory,
+) -> AddressPlan {
+    let (mut ledger, services) = memory.open(snapshot, settings);
+    let settled = satisfy::satisfy(services, &mut ledger);
+    let counts = ledger.counts();
+    let plan = AddressPlan {
+        services: conditions::of_services(&settled, now),
+        pools: conditions::of_pools(&counts, now),
+        figures: figures(&settled, memory.served(), &counts),
+    };
+    memory.close(ledger, &settled, &plan.services);
+    plan
+}
+
+fn figures(services: &[Settled<'_>], at_rest: usize, counts: &[(&Pool<'_>, Count)]) -> Figures {
     let pools = counts
         .iter()
         .map(|(pool, count)| (pool.name.to_owned(), count.figures));
@@ -146,7 +166,7 @@ fn figures(services: &[Settled<'_>], counts: &[(&Pool<'_>, Count)]) -> Figures {
     Figures {
         pools: pools.collect(),
         conflicting_pools: conflicting.count(),
-        services: ours.count(),
+        services: at_rest + ours.count(),
         unsatisfied: unsatisfied.count(),
     }
 }

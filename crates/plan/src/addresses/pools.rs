@@ -6,14 +6,13 @@ use std::net::IpAddr;
 
 use api::{CiliumLoadBalancerIPPool, Selector};
 
-use super::free::Free;
 use super::ranges::{BlockRange, Range};
 use super::rejected::Rejected;
 use super::service::{Service, family};
 use crate::Snapshot;
 use crate::snapshot::IpFamily;
 
-/// A pool and what is left of it.
+/// A pool.
 #[derive(Debug)]
 pub(super) struct Pool<'a> {
     pub(super) name: &'a str,
@@ -25,10 +24,6 @@ pub(super) struct Pool<'a> {
     selects: Selects,
     /// Families of its blocks.
     families: BTreeSet<IpFamily>,
-    /// Free addresses of each block, by its family and place. Blocks without any are left out.
-    free: BTreeMap<(IpFamily, usize), Free>,
-    /// Families of which an address becomes free with this plan.
-    awaited: BTreeSet<IpFamily>,
 }
 
 /// Which Services may draw from a pool.
@@ -135,12 +130,10 @@ impl<'a> Pool<'a> {
             name,
             object,
             families: families.collect(),
-            free: free(&blocks),
             blocks,
             rejected,
             conflict: None,
             selects,
-            awaited: BTreeSet::new(),
         }
     }
 
@@ -180,34 +173,6 @@ impl<'a> Pool<'a> {
             .is_none_or(|block| block.is_reserved(address))
     }
 
-    /// The lowest free address of the first block that has one.
-    pub(super) fn lowest_free(&self, family: IpFamily) -> Option<IpAddr> {
-        let ((of_block, _), free) = self.free.range((family, 0)..).next()?;
-        free.lowest().filter(|_| *of_block == family)
-    }
-
-    /// Notes that an address of its block `place` is not free, and says whether it was.
-    pub(super) fn take(&mut self, place: usize, address: IpAddr) -> bool {
-        let key = (family(address), place);
-        let Some(free) = self.free.get_mut(&key) else {
-            return false;
-        };
-        let was_free = free.remove(Range::single(address));
-        if free.lowest().is_none() {
-            self.free.remove(&key);
-        }
-        was_free
-    }
-
-    /// Notes that an address of the family becomes free with this plan, and can be given out by the next.
-    pub(super) fn awaits(&mut self, family: IpFamily) {
-        self.awaited.insert(family);
-    }
-
-    pub(super) fn is_awaiting(&self, family: IpFamily) -> bool {
-        self.awaited.contains(&family)
-    }
-
     fn conflict_with_itself(&self) -> Option<Conflict<'a>> {
         let mut earlier = Disjoint::default();
         for block in &self.blocks {
@@ -227,15 +192,4 @@ impl<'a> Pool<'a> {
             Some(Conflict { own, other, pool })
         })
     }
-}
-
-fn free(blocks: &[BlockRange]) -> BTreeMap<(IpFamily, usize), Free> {
-    let free = blocks.iter().enumerate().map(|(place, block)| {
-        let mut free = Free::of(block.range);
-        for range in block.reserved() {
-            free.remove(range);
-        }
-        ((family(block.range.first), place), free)
-    });
-    free.filter(|(_, free)| free.lowest().is_some()).collect()
 }

@@ -2,19 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::Settings;
 use super::ledger::{Attempt, Ledger, Unmet};
-use super::pools::Pool;
 use super::service::{Request, Role, Service};
 use super::sharing::Group;
-use crate::Snapshot;
 use crate::snapshot::IpFamily;
-
-/// All Services that we have to do with, the oldest first, and who has which address.
-pub(super) struct Settlement<'a> {
-    pub(super) services: Vec<Settled<'a>>,
-    pub(super) ledger: Ledger<'a>,
-}
 
 /// A Service with the addresses it has now.
 pub(super) struct Settled<'a> {
@@ -36,24 +27,18 @@ pub(super) enum Satisfaction {
 }
 
 /// First every Service keeps what it can of what it shows, then those that lack something are given it. So nothing
-/// moves because of another Service's wish, nor because we were started again.
+/// moves because of another Service's wish, nor because we were started again. The Services are in order of their names,
+/// and returned the oldest first.
 pub(super) fn satisfy<'a>(
-    snapshot: &'a Snapshot,
-    settings: &Settings,
-    pools: Vec<Pool<'a>>,
-) -> Settlement<'a> {
-    let mut by_age: Vec<_> = snapshot.services.iter().collect();
+    mut services: Vec<Service<'a>>,
+    ledger: &mut Ledger<'a>,
+) -> Vec<Settled<'a>> {
     // Stable: those of one second stay in the order of their names.
-    by_age.sort_by_key(|(_, facts)| facts.created);
-    let mut services: Vec<Service<'a>> = by_age
-        .into_iter()
-        .filter_map(|(name, facts)| Service::of(name, facts, settings, &pools))
-        .collect();
-    let mut ledger = Ledger::of(pools);
-    keep(&mut services, &mut ledger);
+    services.sort_by_key(|service| service.facts.created);
+    keep(&mut services, ledger);
     let services = services.into_iter().map(|mut service| {
         let satisfaction = match service.role {
-            Role::Served => supply(&mut service, &mut ledger),
+            Role::Served => supply(&mut service, ledger),
             Role::Going | Role::Released => Satisfaction::Unasked,
         };
         Settled {
@@ -61,8 +46,7 @@ pub(super) fn satisfy<'a>(
             satisfaction,
         }
     });
-    let services = services.collect();
-    Settlement { services, ledger }
+    services.collect()
 }
 
 /// Gives each Service what it shows and may keep.

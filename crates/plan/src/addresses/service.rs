@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::pools::Pool;
 use super::sharing::{DifferentPods, Namespaces, Terms};
@@ -39,7 +40,7 @@ impl Annotation {
 #[derive(Debug)]
 pub(super) struct Service<'a> {
     pub(super) name: &'a NamespacedName,
-    pub(super) facts: &'a ServiceFacts,
+    pub(super) facts: &'a Arc<ServiceFacts>,
     pub(super) role: Role,
     pub(super) request: Request,
     pub(super) terms: Terms<'a>,
@@ -80,7 +81,7 @@ impl<'a> Service<'a> {
     /// somebody else may serve them.
     pub(super) fn of(
         name: &'a NamespacedName,
-        facts: &'a ServiceFacts,
+        facts: &'a Arc<ServiceFacts>,
         settings: &Settings,
         pools: &[Pool<'_>],
     ) -> Option<Self> {

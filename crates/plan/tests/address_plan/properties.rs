@@ -399,6 +399,23 @@ proptest! {
         }
     }
 
+    /// [`World::plan`] compares: with what is remembered of clusters in any state, all or a part of it written or nothing.
+    #[test]
+    fn what_is_remembered_changes_no_plan(
+        events in prop::collection::vec((event(), 0..4_usize), 0..50),
+        settings in prop::collection::vec(prop::bool::weighted(0.95), 50),
+    ) {
+        let mut world = World::default();
+        for ((event, written), ipv6) in events.iter().zip(settings) {
+            world.settings.ipv6 = ipv6;
+            happen(&mut world, event);
+            let ops = world.plan().services;
+            for op in ops.into_iter().take(*written) {
+                world.apply_service(op);
+            }
+        }
+    }
+
     /// What pools say adds up.
     #[test]
     fn counts_are_of_addresses(events in events()) {

@@ -7,7 +7,9 @@ use api::CiliumLoadBalancerIPPool;
 use api::condition::Condition;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use plan::addresses::{AddressPlan, PoolOp, SERVICE_CONDITION, ServiceOp, Settings, plan};
+use plan::addresses::{
+    AddressPlan, Memory, PoolOp, SERVICE_CONDITION, ServiceOp, Settings, plan, replan,
+};
 use plan::snapshot::{Ingress, ServicePort, ServiceType};
 use plan::{NamespacedName, ServiceFacts, Snapshot};
 use serde_json::{Value, json};
@@ -19,6 +21,7 @@ pub(crate) struct World {
     pub(crate) settings: Settings,
     /// Writes so far.
     pub(crate) writes: Writes,
+    memory: Memory,
     seconds: i64,
     versions: u64,
 }
@@ -41,6 +44,7 @@ impl Default for World {
                 classes: ["io.cilium/bgp-control-plane".to_owned()].into(),
             },
             writes: Writes::default(),
+            memory: Memory::default(),
             seconds: 0,
             versions: 0,
         }
@@ -241,9 +245,13 @@ impl World {
         Timestamp::from_second(1_000_000 + self.seconds).expect("in range")
     }
 
+    /// The plan, which is the same with and without what the last one remembers.
     pub(crate) fn plan(&mut self) -> AddressPlan {
         self.seconds += 1;
-        plan(&self.snapshot, &self.settings, self.now())
+        let now = self.now();
+        let again = replan(&self.snapshot, &self.settings, now, &mut self.memory);
+        assert_eq!(again, plan(&self.snapshot, &self.settings, now));
+        again
     }
 
     /// Plans and applies until nothing is left to write, and says how many plans wrote something.
