@@ -11,11 +11,21 @@ pub fn next_named<I: Iterator, N: Ord + ?Sized>(
     name: &N,
     name_of: impl Fn(&I::Item) -> &N,
 ) -> Option<I::Item> {
+    next_named_past(items, name, name_of, drop)
+}
+
+/// The same, where somebody wants what is passed over.
+pub(crate) fn next_named_past<I: Iterator, N: Ord + ?Sized>(
+    items: &mut Peekable<I>,
+    name: &N,
+    name_of: impl Fn(&I::Item) -> &N,
+    mut passed: impl FnMut(I::Item),
+) -> Option<I::Item> {
     loop {
         if let Some(found) = items.next_if(|item| name_of(item) == name) {
             return Some(found);
         }
-        items.next_if(|item| name_of(item) < name)?;
+        passed(items.next_if(|item| name_of(item) < name)?);
     }
 }
 

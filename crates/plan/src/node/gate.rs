@@ -1,73 +1,74 @@
 //! "Announced only when programmed".
 
-use std::collections::{BTreeSet, btree_map};
-use std::iter::Peekable;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::datapath::{DatapathPlan, DatapathService};
 use super::observed::{DatapathState, ObservedDatapath};
-use crate::in_order::next_named;
-use crate::snapshot::{NamespacedName, ServiceFacts};
+use super::services::{Candidate, Standing};
 use crate::withheld::{Addresses, Reason, Withheld};
 
 /// Lets addresses of Services pass that the load balancer of this node serves, and all where it has none. What has to wait
 /// is noted with the reason. An address that the node is not to serve at all (another node's Service, another proxy's)
 /// neither passes nor waits.
 pub(super) struct Gate<'a> {
-    rule: Option<Rule<'a>>,
+    observed: Option<&'a ObservedDatapath>,
     waiting: Addresses<'a>,
 }
 
-struct Rule<'a> {
-    plan: &'a DatapathPlan,
-    observed: &'a ObservedDatapath,
-}
-
 impl<'a> Gate<'a> {
-    pub(super) fn new(
-        plan: Option<&'a DatapathPlan>,
-        observed: Option<&'a ObservedDatapath>,
-    ) -> Self {
+    /// Open, where nothing is observed.
+    pub(super) fn new(observed: Option<&'a ObservedDatapath>) -> Self {
         Self {
-            rule: plan
-                .zip(observed)
-                .map(|(plan, observed)| Rule { plan, observed }),
+            observed,
             waiting: Addresses::default(),
         }
     }
 
-    /// To be asked for Services in order of their names.
-    pub(super) fn walk(&self) -> Walk<'a> {
-        let rule = self.rule.as_ref();
-        let services = rule.map(|rule| rule.plan.services.iter().peekable());
-        Walk(services)
+    /// The prefixes of those that pass, in order and each once.
+    pub(super) fn admitted(&mut self, candidates: &'a BTreeSet<Candidate>) -> Vec<IpNet> {
+        let Some(first) = candidates.first() else {
+            return Vec::new();
+        };
+        let programmed = self.observed.map(|observed| &observed.programmed);
+        // Both in order: no address is looked for.
+        let mut programmed = programmed.map(|all| all.range(first.address..).peekable());
+        let mut is_programmed = |address: IpAddr| {
+            programmed.as_mut().is_some_and(|programmed| {
+                while programmed.next_if(|before| **before < address).is_some() {}
+                programmed.peek() == Some(&&address)
+            })
+        };
+        let admitted = candidates.iter().filter(|candidate| {
+            let Candidate { address, .. } = candidate;
+            self.admits(candidate, || is_programmed(*address))
+        });
+        let mut prefixes: Vec<IpNet> = admitted.map(|candidate| candidate.prefix).collect();
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        prefixes
     }
 
-    /// Whether the address of a Service passes, of which this is `planned`, see [`Gate::walk`].
-    pub(super) fn admits(
-        &mut self,
-        name: &'a NamespacedName,
-        service: &ServiceFacts,
-        planned: Option<&DatapathService>,
-        address: IpAddr,
-    ) -> bool {
-        let Some(Rule { observed, .. }) = &self.rule else {
+    fn admits(&mut self, candidate: &'a Candidate, is_programmed: impl FnOnce() -> bool) -> bool {
+        let Some(observed) = self.observed else {
             return true;
         };
-        let address = address.to_canonical();
-        let is_served = planned.is_some_and(|planned| planned.has(address));
-        let reason = match (is_served, &observed.state) {
-            (false, _) if service.has_source_ranges => Reason::SourceRanges,
-            (false, _) => return false,
-            (true, DatapathState::Ready) if observed.programmed.contains(&address) => return true,
-            (true, DatapathState::Ready) => Reason::NotProgrammed,
-            (true, DatapathState::Starting) => Reason::DatapathStarting,
-            (true, DatapathState::Unavailable(why)) => Reason::DatapathUnavailable(Arc::clone(why)),
+        let reason = match (candidate.standing, &observed.state) {
+            (Standing::Restricted, _) => Reason::SourceRanges,
+            (Standing::Unserved, _) => return false,
+            (Standing::Served, DatapathState::Ready) if is_programmed() => return true,
+            (Standing::Served, DatapathState::Ready) => Reason::NotProgrammed,
+            (Standing::Served, DatapathState::Starting) => Reason::DatapathStarting,
+            (Standing::Served, DatapathState::Unavailable(why)) => {
+                Reason::DatapathUnavailable(Arc::clone(why))
+            }
         };
-        self.waiting.add(reason, address, name);
+        let Candidate {
+            address, service, ..
+        } = candidate;
+        self.waiting.add(reason, *address, service);
         false
     }
 
@@ -79,19 +80,5 @@ impl<'a> Gate<'a> {
 
     pub(super) fn into_withheld(self) -> Vec<Withheld> {
         self.waiting.into_withheld()
-    }
-}
-
-/// A walk through what the load balancer of the node is to do, where each step is short.
-pub(super) struct Walk<'a>(
-    Option<Peekable<btree_map::Iter<'a, Arc<NamespacedName>, Arc<DatapathService>>>>,
-);
-
-impl<'a> Walk<'a> {
-    /// What it is to do for the next Service that is asked for.
-    pub(super) fn to(&mut self, name: &NamespacedName) -> Option<&'a DatapathService> {
-        let services = self.0.as_mut()?;
-        let (_, planned) = next_named(services, name, |(planned, _)| planned.as_ref())?;
-        Some(planned.as_ref())
     }
 }

@@ -8,8 +8,9 @@ use api::node_config::Instance;
 use api::{CiliumBGPAdvertisement, CiliumBGPPeerConfig};
 
 use super::instance::Context;
+use super::known::KnownServices;
 use super::services::ServicePrefixes;
-use super::{InstancePlan, RouterIdMode, datapath, import};
+use super::{InstancePlan, RouterIdMode, import};
 use crate::copy_on_write::CopyOnWrite;
 use crate::rejected::Rejected;
 use crate::snapshot::NodeFacts;
@@ -17,7 +18,7 @@ use crate::snapshot::NodeFacts;
 /// What was planned last, and what of. It makes the next plan cheap and changes nothing in it.
 #[derive(Debug, Default)]
 pub struct Memory {
-    pub(super) datapath: datapath::Memory,
+    pub(super) services: KnownServices,
     pub(super) guarded: import::Guarded,
     instances: Option<Remembered>,
 }

@@ -6,6 +6,7 @@ pub mod datapath;
 mod gate;
 pub mod import;
 mod instance;
+mod known;
 mod memory;
 pub mod observed;
 pub mod opening;
@@ -36,7 +37,7 @@ use crate::snapshot::Snapshot;
 use crate::withheld::Withheld;
 use gate::Gate;
 use memory::Instances;
-use slices::Slices;
+use services::ServicePrefixes;
 
 /// What does not come from Kubernetes objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,16 +193,17 @@ pub fn replan(
     observed: &Observed,
     memory: &mut Memory,
 ) -> NodePlan {
-    let slices = Slices::of(snapshot);
-    let datapath = settings.datapath.as_ref().map(|of_datapath| {
-        let memory = &mut memory.datapath;
-        datapath::plan(snapshot, settings, of_datapath, observed, &slices, memory)
-    });
+    memory.services.follow(snapshot, settings);
+    let known = &memory.services;
+    let datapath = settings.datapath.as_ref();
+    let datapath = datapath
+        .map(|of_datapath| datapath::plan(snapshot, settings, of_datapath, observed, known));
     let mut plan = NodePlan::default();
     if let Some(config) = snapshot.node_configs.get(&settings.node) {
         plan.generation = config.metadata.generation;
-        let mut gate = Gate::new(datapath.as_ref(), observed.datapath.as_ref());
-        let services = services::prefixes(snapshot, settings, &slices, &mut gate);
+        let observed_datapath = observed.datapath.as_ref();
+        let mut gate = Gate::new(observed_datapath.filter(|_| datapath.is_some()));
+        let services = ServicePrefixes::of_entries(known.entries(), &mut gate);
         plan.awaited = gate.awaited();
         plan.withheld = gate.into_withheld();
         let context = instance::Context {

@@ -1,16 +1,18 @@
 //! Which addresses of Services this node announces (behaviour of Cilium 1.20).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use api::CiliumBGPAdvertisement;
 use api::advertisement::{Advertisement, AdvertisementType, ServiceAddressType, ServiceOptions};
 use api::selector::{InvalidSelector, Selector};
 use ipnet::IpNet;
 
+use super::datapath::DatapathService;
 use super::gate::Gate;
-use super::slices::{Slice, Slices};
 use super::{Settings, WithoutEndpoints};
-use crate::snapshot::{Ingress, NamespacedName, ServiceFacts, Snapshot, TrafficPolicy};
+use crate::snapshot::{EndpointSliceFacts, Ingress, NamespacedName, ServiceFacts, TrafficPolicy};
 
 /// The class of Services that belong to whoever announces them by BGP.
 const BGP_CLASS: &str = "io.cilium/bgp-control-plane";
@@ -23,9 +25,157 @@ pub(super) struct ServicePrefixes(BTreeMap<String, BTreeMap<usize, OfEntry>>);
 type OfEntry = Result<Vec<IpNet>, InvalidSelector>;
 
 impl ServicePrefixes {
+    /// Of what these entries name, what passes the gate. An entry is evaluated once, however many peers hear of it.
+    pub(super) fn of_entries<'a>(entries: &'a [Entry], gate: &mut Gate<'a>) -> Self {
+        let mut prefixes = Self::default();
+        for entry in entries {
+            let of_entry = match &entry.wanted {
+                Ok(_) => Ok(gate.admitted(&entry.candidates)),
+                Err(invalid) => Err(invalid.clone()),
+            };
+            let of_advertisement = prefixes.0.entry(entry.advertisement.clone()).or_default();
+            of_advertisement.insert(entry.index, of_entry);
+        }
+        prefixes
+    }
+
     /// Those of one entry; nothing where it is not of type Service.
     pub(super) fn of(&self, advertisement: &str, index: usize) -> Option<&OfEntry> {
         self.0.get(advertisement)?.get(&index)
+    }
+}
+
+/// An address of a Service that an entry names, which is announced as soon as the load balancer serves it. In order of
+/// addresses.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Candidate {
+    pub(super) address: IpAddr,
+    pub(super) service: Arc<NamespacedName>,
+    pub(super) prefix: IpNet,
+    pub(super) standing: Standing,
+}
+
+/// What the load balancer of this node, where there is one, is to do about an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// Serve it.
+    Served,
+    /// Nothing, because the Service restricts its clients.
+    Restricted,
+    /// Nothing.
+    Unserved,
+}
+
+/// An entry of type Service of an advertisement, and what it names.
+#[derive(Debug)]
+pub(super) struct Entry {
+    advertisement: String,
+    index: usize,
+    wanted: Result<Option<Wanted>, InvalidSelector>,
+    candidates: BTreeSet<Candidate>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    selector: Selector,
+    options: ServiceOptions,
+}
+
+/// A Service, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) name: Arc<NamespacedName>,
+    pub(super) facts: Arc<ServiceFacts>,
+    pub(super) slices: Box<[Arc<EndpointSliceFacts>]>,
+    /// What the load balancer is to do for it, where there is one.
+    pub(super) planned: Option<Arc<DatapathService>>,
+}
+
+impl Entry {
+    /// The entries of type Service of all advertisements. They name nothing yet.
+    pub(super) fn all(advertisements: &BTreeMap<String, Arc<CiliumBGPAdvertisement>>) -> Vec<Self> {
+        let entries = advertisements.iter().flat_map(|(name, advertisement)| {
+            let entries = advertisement.spec.advertisements.iter().enumerate();
+            entries.map(move |(index, entry)| (name, index, entry))
+        });
+        entries
+            .filter(|(.., entry)| entry.advertisement_type == AdvertisementType::Service)
+            .map(|(name, index, entry)| Self {
+                advertisement: name.clone(),
+                index,
+                wanted: Wanted::by(entry),
+                candidates: BTreeSet::new(),
+            })
+            .collect()
+    }
+
+    /// Notes a Service.
+    pub(super) fn add(&mut self, service: &Known, settings: &Settings) {
+        if let Ok(Some(wanted)) = &self.wanted {
+            self.candidates.extend(wanted.candidates(service, settings));
+        }
+    }
+
+    /// Forgets a Service that was noted.
+    pub(super) fn remove(&mut self, service: &Known, settings: &Settings) {
+        if let Ok(Some(wanted)) = &self.wanted {
+            for candidate in wanted.candidates(service, settings) {
+                self.candidates.remove(&candidate);
+            }
+        }
+    }
+}
+
+impl Wanted {
+    /// No selector selects nothing; the schema makes the options come with the type.
+    fn by(entry: &Advertisement) -> Result<Option<Self>, InvalidSelector> {
+        let (Some(selector), Some(options)) = (&entry.selector, &entry.service) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            selector: selector.parse()?,
+            options: options.clone(),
+        }))
+    }
+
+    fn candidates(&self, service: &Known, settings: &Settings) -> Vec<Candidate> {
+        let Known {
+            name,
+            facts,
+            slices,
+            planned,
+        } = service;
+        if !self.selector.matches_by(|key| facts.label(name, key)) {
+            return Vec::new();
+        }
+        let endpoints = Endpoints::of(slices, &settings.node);
+        let mut candidates = Vec::new();
+        for kind in &self.options.addresses {
+            let policy = policy(facts, *kind);
+            let is_announced = match (policy, settings.without_endpoints) {
+                (TrafficPolicy::Local, _) => endpoints.here,
+                (TrafficPolicy::Cluster, WithoutEndpoints::Withhold) => endpoints.anywhere,
+                (TrafficPolicy::Cluster, WithoutEndpoints::Announce) => true,
+            };
+            if !is_announced {
+                continue;
+            }
+            candidates.extend(addresses(facts, *kind).map(|address| {
+                let address = address.to_canonical();
+                let is_served = planned.as_ref().is_some_and(|planned| planned.has(address));
+                Candidate {
+                    address,
+                    service: Arc::clone(name),
+                    prefix: prefix(address, policy, &self.options),
+                    standing: match (is_served, facts.has_source_ranges) {
+                        (true, _) => Standing::Served,
+                        (false, true) => Standing::Restricted,
+                        (false, false) => Standing::Unserved,
+                    },
+                }
+            }));
+        }
+        candidates
     }
 }
 
@@ -37,8 +187,8 @@ struct Endpoints {
 }
 
 impl Endpoints {
-    fn of(slices: &[Slice<'_>], node: &str) -> Self {
-        let endpoints = slices.iter().flat_map(|slice| &slice.facts.endpoints);
+    fn of(slices: &[Arc<EndpointSliceFacts>], node: &str) -> Self {
+        let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
         let mut found = Self::default();
         for endpoint in endpoints.filter(|endpoint| endpoint.is_ready()) {
             found.anywhere = true;
@@ -46,74 +196,6 @@ impl Endpoints {
         }
         found
     }
-}
-
-/// The prefixes of all entries of type Service. An entry is evaluated once, however many peers hear of it.
-pub(super) fn prefixes<'a>(
-    snapshot: &'a Snapshot,
-    settings: &Settings,
-    slices: &Slices<'_>,
-    gate: &mut Gate<'a>,
-) -> ServicePrefixes {
-    let mut prefixes = ServicePrefixes::default();
-    for (name, advertisement) in &snapshot.advertisements {
-        for (index, entry) in advertisement.spec.advertisements.iter().enumerate() {
-            if entry.advertisement_type == AdvertisementType::Service {
-                let of_entry = of_entry(entry, snapshot, settings, slices, gate);
-                let entries = prefixes.0.entry(name.clone()).or_default();
-                entries.insert(index, of_entry);
-            }
-        }
-    }
-    prefixes
-}
-
-fn of_entry<'a>(
-    entry: &Advertisement,
-    snapshot: &'a Snapshot,
-    settings: &Settings,
-    slices: &Slices<'_>,
-    gate: &mut Gate<'a>,
-) -> OfEntry {
-    // No selector selects nothing; the schema makes the options come with the type.
-    let (Some(selector), Some(options)) = (&entry.selector, &entry.service) else {
-        return Ok(Vec::new());
-    };
-    let selector = selector.parse()?;
-    let mut prefixes = Vec::new();
-    let (mut plans, mut slices) = (gate.walk(), slices.walk());
-    for (name, service) in selected(&selector, snapshot) {
-        let planned = plans.to(name);
-        let mut known = None;
-        let mut endpoints =
-            || *known.get_or_insert_with(|| Endpoints::of(slices.to(name), &settings.node));
-        for kind in &options.addresses {
-            let policy = policy(service, *kind);
-            let is_announced = match (policy, settings.without_endpoints) {
-                (TrafficPolicy::Local, _) => endpoints().here,
-                (TrafficPolicy::Cluster, WithoutEndpoints::Withhold) => endpoints().anywhere,
-                (TrafficPolicy::Cluster, WithoutEndpoints::Announce) => true,
-            };
-            if is_announced {
-                let ready = addresses(service, *kind)
-                    .filter(|address| gate.admits(name, service, planned, *address));
-                prefixes.extend(ready.map(|address| prefix(address, policy, options)));
-            }
-        }
-    }
-    prefixes.sort_unstable();
-    prefixes.dedup();
-    Ok(prefixes)
-}
-
-fn selected<'a>(
-    selector: &Selector,
-    snapshot: &'a Snapshot,
-) -> impl Iterator<Item = (&'a NamespacedName, &'a ServiceFacts)> {
-    let services = snapshot.services.iter();
-    services
-        .filter(|(name, service)| selector.matches_by(|key| service.label(name, key)))
-        .map(|(name, service)| (name, service.as_ref()))
 }
 
 /// The traffic policy that applies to addresses of one type.
@@ -143,10 +225,9 @@ fn is_for_bgp(service: &ServiceFacts) -> bool {
     service.is_load_balancer() && class.is_none_or(|class| class == BGP_CLASS)
 }
 
-/// The address alone, or the aggregate it lies in. An aggregate would draw traffic to nodes without endpoints, so where
+/// The canonical address alone, or the aggregate it lies in. An aggregate would draw traffic to nodes without endpoints, so where
 /// the policy is Local there is none.
 fn prefix(address: IpAddr, policy: TrafficPolicy, options: &ServiceOptions) -> IpNet {
-    let address = address.to_canonical();
     let length = match (policy, address) {
         (TrafficPolicy::Local, _) => None,
         (TrafficPolicy::Cluster, IpAddr::V4(_)) => options.aggregation_length_ipv4,

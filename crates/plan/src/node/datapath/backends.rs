@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Backend, BackendState};
-use crate::node::slices::Slice;
 use crate::snapshot::{
-    Endpoint, EndpointPort, EndpointState, IpFamily, NodeFacts, ServicePort, TrafficPolicy,
+    Endpoint, EndpointPort, EndpointSliceFacts, EndpointState, IpFamily, NodeFacts, ServicePort,
+    TrafficPolicy,
 };
 
 /// The backends of one port in one family, by traffic policy. Equal lists are one.
@@ -32,19 +32,15 @@ type Candidate = (Backend, bool);
 pub(super) fn lists(
     port: &ServicePort,
     family: IpFamily,
-    slices: &[Slice<'_>],
+    slices: &[Arc<EndpointSliceFacts>],
     node: &str,
     here: &NodeFacts,
 ) -> Lists {
     let mut candidates: Vec<Candidate> = Vec::new();
     for slice in slices {
-        let ports = slice
-            .facts
-            .ports
-            .iter()
-            .filter(|of_slice| is(port, of_slice));
+        let ports = slice.ports.iter().filter(|of_slice| is(port, of_slice));
         for of_slice in ports {
-            let endpoints = slice.facts.endpoints.iter();
+            let endpoints = slice.endpoints.iter();
             let endpoints = endpoints.filter(|endpoint| has_family(endpoint.address, family));
             candidates.extend(endpoints.map(|endpoint| candidate(endpoint, of_slice, node, here)));
         }

@@ -7,8 +7,8 @@
 mod annotations;
 mod backends;
 mod hold;
-mod nodes;
-mod service;
+pub(super) mod nodes;
+pub(super) mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,14 +17,10 @@ use std::sync::Arc;
 pub use annotations::Fault;
 pub(super) use hold::{hold, within};
 
-use self::service::Here;
-use super::slices::{Slice, Slices};
+use super::known::KnownServices;
 use super::{Observed, Settings};
 use crate::copy_on_write::CopyOnWrite;
-use crate::in_order::next_named;
-use crate::snapshot::{
-    EndpointSliceFacts, IpFamily, NamespacedName, NodeFacts, ServiceFacts, Snapshot,
-};
+use crate::snapshot::{IpFamily, NamespacedName, Snapshot};
 
 /// What the datapath needs to know that does not come from Kubernetes objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -157,135 +153,18 @@ impl DatapathService {
     }
 }
 
-/// What was planned last of Services, and what of.
-#[derive(Debug, Default)]
-pub(super) struct Memory {
-    settings: Option<Settings>,
-    here: Arc<NodeFacts>,
-    services: Vec<Remembered>,
-    /// All of them, and of which objects.
-    whole: Option<Whole>,
-}
-
-#[derive(Debug)]
-struct Whole {
-    facts: CopyOnWrite<BTreeMap<NamespacedName, Arc<ServiceFacts>>>,
-    slices: CopyOnWrite<BTreeMap<NamespacedName, Arc<EndpointSliceFacts>>>,
-    services: CopyOnWrite<DatapathServices>,
-}
-
-#[derive(Debug)]
-struct Remembered {
-    name: Arc<NamespacedName>,
-    facts: Arc<ServiceFacts>,
-    slices: Box<[Arc<EndpointSliceFacts>]>,
-    plan: Arc<DatapathService>,
-}
-
-impl Remembered {
-    /// Whether it was made of these very objects.
-    fn is_of(&self, facts: &Arc<ServiceFacts>, slices: &[Slice<'_>]) -> bool {
-        Arc::ptr_eq(&self.facts, facts)
-            && self.slices.len() == slices.len()
-            && self
-                .slices
-                .iter()
-                .zip(slices)
-                .all(|(known, slice)| Arc::ptr_eq(known, slice.facts))
-    }
-}
-
 /// Everything but what is held, which depends on what is announced.
 pub(super) fn plan(
     snapshot: &Snapshot,
     settings: &Settings,
     datapath: &DatapathSettings,
     observed: &Observed,
-    slices: &Slices<'_>,
-    memory: &mut Memory,
+    known: &KnownServices,
 ) -> DatapathPlan {
-    memory.forget_unless(settings, nodes::this(snapshot, settings));
-    let here = Arc::clone(&memory.here);
     DatapathPlan {
-        services: memory.services(snapshot, slices, &Here::new(settings, datapath, &here)),
+        services: known.planned().clone(),
         hold: BTreeSet::new(),
-        node_addresses: nodes::addresses(&here, datapath, observed),
+        node_addresses: nodes::addresses(known.here(), datapath, observed),
         other_nodes: nodes::others(snapshot, settings),
-    }
-}
-
-/// All Services. One whose objects are the ones remembered is not looked at again; one whose plan says what it said keeps its
-/// `Arc`.
-fn services(
-    snapshot: &Snapshot,
-    slices: &Slices<'_>,
-    here: &Here<'_>,
-    memory: &mut Memory,
-) -> DatapathServices {
-    let mut known = std::mem::take(&mut memory.services).into_iter().peekable();
-    memory.services.reserve(snapshot.services.len());
-    let mut walk = slices.walk();
-    for (name, facts) in &snapshot.services {
-        let of_service = walk.to(name);
-        let next = match next_named(&mut known, name, |known| known.name.as_ref()) {
-            Some(known) if known.is_of(facts, of_service) => known,
-            known => {
-                let plan = service::plan(name, facts, of_service, here);
-                let (name, plan) = match known {
-                    Some(known) if *known.plan == plan => (known.name, known.plan),
-                    Some(known) => (known.name, Arc::new(plan)),
-                    None => (Arc::new(name.clone()), Arc::new(plan)),
-                };
-                Remembered {
-                    name,
-                    facts: Arc::clone(facts),
-                    slices: of_service
-                        .iter()
-                        .map(|slice| Arc::clone(slice.facts))
-                        .collect(),
-                    plan,
-                }
-            }
-        };
-        memory.services.push(next);
-    }
-    let services = memory.services.iter();
-    services
-        .filter(|service| !service.plan.frontends.is_empty() || !service.plan.faults.is_empty())
-        .map(|service| (Arc::clone(&service.name), Arc::clone(&service.plan)))
-        .collect()
-}
-
-impl Memory {
-    /// Forgets everything where it was made under other circumstances.
-    fn forget_unless(&mut self, settings: &Settings, here: Option<Arc<NodeFacts>>) {
-        let here = here.unwrap_or_default();
-        if self.settings.as_ref() != Some(settings) || self.here != here {
-            self.services.clear();
-            self.whole = None;
-            self.settings = Some(settings.clone());
-        }
-        self.here = here;
-    }
-
-    /// All Services, planned anew only where an object has changed since the last time.
-    fn services(
-        &mut self,
-        snapshot: &Snapshot,
-        slices: &Slices<'_>,
-        here: &Here<'_>,
-    ) -> CopyOnWrite<DatapathServices> {
-        let (facts, endpoint_slices) = (&snapshot.services, &snapshot.endpoint_slices);
-        let same = |whole: &&Whole| whole.facts.is(facts) && whole.slices.is(endpoint_slices);
-        if let Some(whole) = self.whole.as_ref().filter(same) {
-            return whole.services.clone();
-        }
-        let services = CopyOnWrite::from(services(snapshot, slices, here, self));
-        self.whole = Some(Whole {
-            facts: facts.clone(),
-            slices: endpoint_slices.clone(),
-            services: services.clone(),
-        });
-        services
     }
 }

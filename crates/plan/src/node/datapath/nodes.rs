@@ -9,7 +9,7 @@ use crate::node::{Observed, Settings};
 use crate::snapshot::{NodeFacts, Snapshot};
 
 /// This node: as Kubernetes labels it, with the addresses and pod CIDRs that a CiliumNode says, where there is one.
-pub(super) fn this(snapshot: &Snapshot, settings: &Settings) -> Option<Arc<NodeFacts>> {
+pub(in crate::node) fn this(snapshot: &Snapshot, settings: &Settings) -> Option<Arc<NodeFacts>> {
     let node = snapshot.nodes.get(&settings.node);
     let cilium = snapshot.cilium_nodes.as_ref();
     let cilium = cilium.and_then(|nodes| nodes.get(&settings.node));

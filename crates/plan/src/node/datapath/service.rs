@@ -1,15 +1,15 @@
 //! One Service: its frontends, and which backends each has for whom.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::annotations::{self, Fault};
 use super::backends::{self, Lists};
 use super::{Algorithm, DatapathService, DatapathSettings, Frontend, FrontendAddress, Transport};
 use crate::node::Settings;
-use crate::node::slices::Slice;
 use crate::snapshot::{
-    Ingress, IpFamily, NamespacedName, NodeFacts, Protocol, ServiceFacts, ServicePort, ServiceType,
-    TrafficPolicy,
+    EndpointSliceFacts, Ingress, IpFamily, NamespacedName, NodeFacts, Protocol, ServiceFacts,
+    ServicePort, ServiceType, TrafficPolicy,
 };
 
 /// Label of Services that belong to another proxy (Kubernetes).
@@ -18,7 +18,7 @@ const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 
 /// The node that is planned for.
-pub(super) struct Here<'a> {
+pub(in crate::node) struct Here<'a> {
     node: &'a str,
     facts: &'a NodeFacts,
     algorithm: Algorithm,
@@ -26,7 +26,7 @@ pub(super) struct Here<'a> {
 }
 
 impl<'a> Here<'a> {
-    pub(super) fn new(
+    pub(in crate::node) fn new(
         settings: &'a Settings,
         datapath: &'a DatapathSettings,
         facts: &'a NodeFacts,
@@ -41,10 +41,10 @@ impl<'a> Here<'a> {
 }
 
 /// Plans one Service. One that is not for this node, this proxy or any proxy has nothing to do.
-pub(super) fn plan(
+pub(in crate::node) fn plan(
     name: &NamespacedName,
     facts: &ServiceFacts,
-    slices: &[Slice<'_>],
+    slices: &[Arc<EndpointSliceFacts>],
     here: &Here<'_>,
 ) -> DatapathService {
     let mut plan = DatapathService {
@@ -156,7 +156,7 @@ struct Port<'a> {
     port: &'a ServicePort,
     protocol: Transport,
     lists: [Option<Lists>; 2],
-    slices: &'a [Slice<'a>],
+    slices: &'a [Arc<EndpointSliceFacts>],
     here: &'a Here<'a>,
 }
 

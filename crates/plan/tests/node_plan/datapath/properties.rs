@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use plan::node::datapath::Algorithm;
 use plan::node::observed::DatapathState;
-use plan::node::{DatapathSettings, Memory, ObservedDatapath, replan};
+use plan::node::{DatapathSettings, Memory, ObservedDatapath, WithoutEndpoints, replan};
 use plan::snapshot::{EndpointState, Ingress, IpFamily, Protocol, ServiceType, TrafficPolicy};
 use plan::{EndpointSliceFacts, NamespacedName, ServiceFacts, Snapshot};
 use proptest::prelude::*;
@@ -57,12 +58,25 @@ fn service() -> impl Strategy<Value = ServiceFacts> {
         policy(),
         ports,
         1..4_u8,
-        any::<bool>(),
+        any::<[bool; 2]>(),
+        prop::bool::weighted(0.2),
     )
         .prop_map(
-            |(service_type, (key, value), external, internal, ports, last, dual)| {
+            |(
+                service_type,
+                (key, value),
+                external,
+                internal,
+                ports,
+                last,
+                [dual, is_front],
+                restricted,
+            )| {
+                let tier = if is_front { "front" } else { "back" };
                 let mut facts = ServiceFacts {
                     service_type,
+                    labels: [("tier".to_owned(), tier.to_owned())].into(),
+                    has_source_ranges: restricted,
                     external_traffic_policy: external,
                     internal_traffic_policy: internal,
                     cluster_ips: vec![ip(&format!("10.96.0.{last}"))],
@@ -124,8 +138,12 @@ enum Change {
     /// The same objects, read again: other `Arc`s that say the same.
     Relisted,
     Rack(&'static str),
-    Algorithm,
-    Programmed(bool),
+    Algorithm(Option<Algorithm>),
+    WithoutEndpoints(WithoutEndpoints),
+    /// One bit for each address that Services have.
+    Programmed(u8),
+    /// What another advertisement selects; `None` where there is none.
+    Selects(Option<serde_json::Value>),
     /// What instances depend on beside Services.
     HoldTime(u16),
     PodCidr(&'static str),
@@ -141,8 +159,10 @@ fn change() -> impl Strategy<Value = Change> {
         4 => (name(), prop::option::weighted(0.8, slice())).prop_map(|(name, facts)| Change::Slice(name, facts.map(Arc::new))),
         1 => Just(Change::Relisted),
         1 => select(vec!["a", "b"]).prop_map(Change::Rack),
-        1 => Just(Change::Algorithm),
-        1 => any::<bool>().prop_map(Change::Programmed),
+        1 => select(vec![None, Some(Algorithm::Random), Some(Algorithm::Maglev)]).prop_map(Change::Algorithm),
+        1 => select(vec![WithoutEndpoints::Announce, WithoutEndpoints::Withhold]).prop_map(Change::WithoutEndpoints),
+        2 => any::<u8>().prop_map(Change::Programmed),
+        1 => select(selectors()).prop_map(Change::Selects),
         1 => select(vec![9, 90]).prop_map(Change::HoldTime),
         1 => select(vec!["172.20.0.0/24", "172.20.7.0/24"]).prop_map(Change::PodCidr),
         1 => select(vec!["192.0.2.10", "192.0.2.11"]).prop_map(Change::Interface),
@@ -171,20 +191,34 @@ fn apply(world: &mut World, change: Change) {
             let node = Arc::make_mut(nodes.get_mut(NODE).unwrap());
             node.labels.insert("rack".to_owned(), rack.to_owned());
         }
-        Change::Algorithm => {
-            world.settings.datapath = Some(DatapathSettings {
-                algorithm: plan::node::datapath::Algorithm::Maglev,
+        Change::Algorithm(algorithm) => {
+            world.settings.datapath = algorithm.map(|algorithm| DatapathSettings {
+                algorithm,
                 ..DatapathSettings::default()
             });
         }
-        Change::Programmed(is) => {
-            let addresses = (1..4).map(|last| ip(&format!("172.16.1.{last}")));
+        Change::WithoutEndpoints(without) => world.settings.without_endpoints = without,
+        Change::Programmed(bits) => {
+            let programmed = ["10.96.0", "172.16.1"].into_iter().flat_map(|net| {
+                let hosts = (1..4).map(move |last| ip(&format!("{net}.{last}")));
+                hosts.chain([ip("192.0.2.7")])
+            });
+            let programmed = programmed.enumerate().filter(|(bit, _)| bits & (1 << bit) != 0);
             world.observed.datapath = Some(ObservedDatapath {
                 state: DatapathState::Ready,
-                programmed: Arc::new(addresses.filter(|_| is).collect()),
+                programmed: Arc::new(programmed.map(|(_, address)| address).collect()),
                 withheld: Vec::new(),
             });
         }
+        Change::Selects(selector) => match selector {
+            Some(selector) => world.advertisement(
+                "others",
+                json!([{"advertisementType": "PodCIDR"},
+                    {"advertisementType": "Service", "selector": selector,
+                    "service": {"addresses": ["ClusterIP"], "aggregationLengthIPv4": 31}}]),
+            ),
+            None => drop(world.snapshot.advertisements.remove("others")),
+        },
         Change::HoldTime(seconds) => world.peer_config(peer_config("bgp", seconds)),
         Change::Selected(label) => world.peer_config(peer_config(label, 9)),
         Change::PodCidr(cidr) => {
@@ -202,6 +236,13 @@ fn apply(world: &mut World, change: Change) {
         ),
         Change::Peer(address) => world.peer(json!({"peerAddress": address})),
     }
+}
+
+/// The last is one that the schema admits and that means nothing.
+fn selectors() -> Vec<Option<serde_json::Value>> {
+    let front = json!({"matchLabels": {"tier": "front"}});
+    let invalid = json!({"matchExpressions": [{"key": "tier", "operator": "In"}]});
+    vec![None, Some(json!({})), Some(front), Some(invalid)]
 }
 
 fn peer_config(selected: &str, hold_time: u16) -> serde_json::Value {
@@ -235,7 +276,9 @@ proptest! {
             prop_assert_eq!(&plan, &world.plan());
             let same = before.instances.is(&plan.instances);
             prop_assert_eq!(same, before.instances == plan.instances);
-            let (before, after) = (before.datapath.unwrap(), plan.datapath.unwrap());
+            let (Some(before), Some(after)) = (before.datapath, plan.datapath) else {
+                continue;
+            };
             for (name, service) in &after.services {
                 let known = before.services.get(name);
                 let same = known.is_some_and(|known| Arc::ptr_eq(known, service));

@@ -1,0 +1,203 @@
+//! What is known of each Service from one plan to the next: what the load balancer is to do for it, and what is announced of
+//! it. A Service is looked at again when one of its objects has changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::CiliumBGPAdvertisement;
+
+use super::Settings;
+use super::datapath::nodes;
+use super::datapath::service::{self, Here};
+use super::datapath::{DatapathService, DatapathServices};
+use super::services::{Entry, Known};
+use super::slices::{Slice, Slices};
+use crate::copy_on_write::CopyOnWrite;
+use crate::in_order::next_named_past;
+use crate::snapshot::{EndpointSliceFacts, NamespacedName, NodeFacts, ServiceFacts, Snapshot};
+
+/// All Services, as the last plan saw them.
+#[derive(Debug, Default)]
+pub(super) struct KnownServices {
+    settings: Option<Settings>,
+    here: Arc<NodeFacts>,
+    advertisements: BTreeMap<String, Arc<CiliumBGPAdvertisement>>,
+    sources: Option<Sources>,
+    /// In order of names.
+    services: Vec<Known>,
+    planned: CopyOnWrite<DatapathServices>,
+    entries: Vec<Entry>,
+}
+
+/// What the Services were read from.
+#[derive(Debug)]
+struct Sources {
+    services: CopyOnWrite<BTreeMap<NamespacedName, Arc<ServiceFacts>>>,
+    slices: CopyOnWrite<BTreeMap<NamespacedName, Arc<EndpointSliceFacts>>>,
+}
+
+impl KnownServices {
+    /// Looks at what has changed since the last time.
+    pub(super) fn follow(&mut self, snapshot: &Snapshot, settings: &Settings) {
+        self.forget_unless(settings, nodes::this(snapshot, settings));
+        self.name(snapshot, settings);
+        let Snapshot {
+            services,
+            endpoint_slices,
+            ..
+        } = snapshot;
+        let same =
+            |sources: &Sources| sources.services.is(services) && sources.slices.is(endpoint_slices);
+        if !self.sources.as_ref().is_some_and(same) {
+            self.read(snapshot, settings);
+            self.sources = Some(Sources {
+                services: services.clone(),
+                slices: endpoint_slices.clone(),
+            });
+        }
+    }
+
+    /// This node.
+    pub(super) fn here(&self) -> &NodeFacts {
+        &self.here
+    }
+
+    /// What the load balancer is to do for the Services that want something of it.
+    pub(super) fn planned(&self) -> &CopyOnWrite<DatapathServices> {
+        &self.planned
+    }
+
+    /// What is announced of them.
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Forgets all Services where they were looked at under other circumstances.
+    fn forget_unless(&mut self, settings: &Settings, here: Option<Arc<NodeFacts>>) {
+        let here = here.unwrap_or_default();
+        if self.settings.as_ref() != Some(settings) || self.here != here {
+            *self = Self {
+                settings: Some(settings.clone()),
+                ..Self::default()
+            };
+        }
+        self.here = here;
+    }
+
+    /// What advertisements name, anew where they have changed.
+    fn name(&mut self, snapshot: &Snapshot, settings: &Settings) {
+        if self.advertisements == snapshot.advertisements {
+            return;
+        }
+        self.advertisements.clone_from(&snapshot.advertisements);
+        self.entries = Entry::all(&self.advertisements);
+        for entry in &mut self.entries {
+            for service in &self.services {
+                entry.add(service, settings);
+            }
+        }
+    }
+
+    fn read(&mut self, snapshot: &Snapshot, settings: &Settings) {
+        let slices = Slices::of(snapshot);
+        let mut slices = slices.walk();
+        let mut known = std::mem::take(&mut self.services).into_iter().peekable();
+        self.services.reserve(snapshot.services.len());
+        for (name, facts) in &snapshot.services {
+            let of_service = slices.to(name);
+            let gone = |gone| self.remove(&gone, settings);
+            let known = next_named_past(&mut known, name, |known: &Known| &*known.name, gone);
+            let service = match known {
+                Some(known) if is_of(&known, facts, of_service) => known,
+                known => self.look(name, facts, of_service, known.as_ref(), settings),
+            };
+            self.services.push(service);
+        }
+        for gone in known {
+            self.remove(&gone, settings);
+        }
+    }
+
+    /// Looks at a Service that is new, or not what it was. What is planned for it keeps its `Arc` where it says what it said.
+    fn look(
+        &mut self,
+        name: &NamespacedName,
+        facts: &Arc<ServiceFacts>,
+        slices: &[Slice<'_>],
+        before: Option<&Known>,
+        settings: &Settings,
+    ) -> Known {
+        let slices: Box<[_]> = slices.iter().map(|slice| Arc::clone(slice.facts)).collect();
+        let datapath = settings.datapath.as_ref();
+        let planned = datapath.map(|datapath| {
+            let here = Here::new(settings, datapath, &self.here);
+            service::plan(name, facts, &slices, &here)
+        });
+        let before_planned = before.and_then(|before| before.planned.clone());
+        let planned = planned.map(|planned| match before_planned {
+            Some(before) if *before == planned => before,
+            Some(_) | None => Arc::new(planned),
+        });
+        let service = Known {
+            name: before.map_or_else(|| Arc::new(name.clone()), |before| Arc::clone(&before.name)),
+            facts: Arc::clone(facts),
+            slices,
+            planned,
+        };
+        self.replace(before, &service, settings);
+        service
+    }
+
+    fn replace(&mut self, before: Option<&Known>, service: &Known, settings: &Settings) {
+        let is_planned_alike =
+            before
+                .as_ref()
+                .is_some_and(|before| match (&before.planned, &service.planned) {
+                    (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+                    (None, None) => true,
+                    (Some(_), None) | (None, Some(_)) => false,
+                });
+        if !is_planned_alike {
+            match &service.planned {
+                Some(planned) if wants_something(planned) => {
+                    let name = Arc::clone(&service.name);
+                    self.planned.insert(name, Arc::clone(planned));
+                }
+                Some(_) | None => self.unplan(&service.name),
+            }
+        }
+        for entry in &mut self.entries {
+            if let Some(before) = before {
+                entry.remove(before, settings);
+            }
+            entry.add(service, settings);
+        }
+    }
+
+    fn remove(&mut self, service: &Known, settings: &Settings) {
+        self.unplan(&service.name);
+        for entry in &mut self.entries {
+            entry.remove(service, settings);
+        }
+    }
+
+    /// Whoever has the plans has a copy of them made only where there is something to take out.
+    fn unplan(&mut self, name: &NamespacedName) {
+        if self.planned.contains_key(name) {
+            self.planned.remove(name);
+        }
+    }
+}
+
+/// Whether a Service was looked at as these very objects.
+fn is_of(known: &Known, facts: &Arc<ServiceFacts>, slices: &[Slice<'_>]) -> bool {
+    let mut pairs = known.slices.iter().zip(slices);
+    Arc::ptr_eq(&known.facts, facts)
+        && known.slices.len() == slices.len()
+        && pairs.all(|(known, slice)| Arc::ptr_eq(known, slice.facts))
+}
+
+/// Beside what it is to serve, faults are told of.
+fn wants_something(planned: &DatapathService) -> bool {
+    !planned.frontends.is_empty() || !planned.faults.is_empty()
+}
