@@ -15,8 +15,8 @@ use api::route_import::{
 };
 use ipnet::IpNet;
 
-pub(super) use guards::Guarded;
 use guards::lies_in;
+pub(super) use guards::{GuardedAnnounced, GuardedServices};
 
 use super::instance;
 use super::observed::Observed;
@@ -178,7 +178,8 @@ pub(super) fn plan(
     settings: &Settings,
     observed: &Observed,
     instances: &CopyOnWrite<BTreeMap<String, InstancePlan>>,
-    guarded: &mut Guarded,
+    services: &GuardedServices,
+    announced: &mut GuardedAnnounced,
 ) -> (RoutesPlan, Vec<Rejected>) {
     let mut plan = RoutesPlan::default();
     let mut rejected = Vec::new();
@@ -199,7 +200,7 @@ pub(super) fn plan(
         }
     }
     if !plan.imports.is_empty() {
-        let guards = guards::guards(snapshot, settings, observed, instances, guarded);
+        let guards = guards::guards(snapshot, settings, observed, instances, services, announced);
         plan.guards = Arc::new(guards);
     }
     (plan, rejected)

@@ -1,5 +1,5 @@
-//! What is known of each Service from one plan to the next: what the load balancer is to do for it, and what is announced of
-//! it. A Service is looked at again when one of its objects has changed.
+//! What is known of each Service from one plan to the next: what the load balancer is to do for it, what is announced of
+//! it, and its addresses. A Service is looked at again when one of its objects has changed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use super::Settings;
 use super::datapath::nodes;
 use super::datapath::service::{self, Here};
 use super::datapath::{DatapathService, DatapathServices};
+use super::import::GuardedServices;
 use super::services::{Entry, Known};
 use super::slices::{Slice, Slices};
 use crate::copy_on_write::CopyOnWrite;
@@ -27,6 +28,7 @@ pub(super) struct KnownServices {
     services: Vec<Known>,
     planned: CopyOnWrite<DatapathServices>,
     entries: Vec<Entry>,
+    guarded: GuardedServices,
 }
 
 /// What the Services were read from.
@@ -70,6 +72,11 @@ impl KnownServices {
     /// What is announced of them.
     pub(super) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Their addresses.
+    pub(super) fn guarded(&self) -> &GuardedServices {
+        &self.guarded
     }
 
     /// Forgets all Services where they were looked at under other circumstances.
@@ -166,6 +173,8 @@ impl KnownServices {
                 Some(_) | None => self.unplan(&service.name),
             }
         }
+        let facts_before = before.map(|before| &*before.facts);
+        self.guarded.replace(facts_before, Some(&service.facts));
         for entry in &mut self.entries {
             if let Some(before) = before {
                 entry.remove(before, settings);
@@ -176,6 +185,7 @@ impl KnownServices {
 
     fn remove(&mut self, service: &Known, settings: &Settings) {
         self.unplan(&service.name);
+        self.guarded.replace(Some(&service.facts), None);
         for entry in &mut self.entries {
             entry.remove(service, settings);
         }

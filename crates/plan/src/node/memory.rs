@@ -19,7 +19,7 @@ use crate::snapshot::NodeFacts;
 #[derive(Debug, Default)]
 pub struct Memory {
     pub(super) services: KnownServices,
-    pub(super) guarded: import::Guarded,
+    pub(super) announced: import::GuardedAnnounced,
     instances: Option<Remembered>,
 }
 

@@ -217,9 +217,15 @@ pub fn replan(
         let wanted = &config.spec.bgp_instances;
         (plan.instances, plan.rejected) =
             memory.instances(&context, wanted, || instances(&context, wanted));
-        let guarded = &mut memory.guarded;
-        let (routes, rejected) =
-            import::plan(snapshot, settings, observed, &plan.instances, guarded);
+        let (services, announced) = (memory.services.guarded(), &mut memory.announced);
+        let (routes, rejected) = import::plan(
+            snapshot,
+            settings,
+            observed,
+            &plan.instances,
+            services,
+            announced,
+        );
         plan.routes = routes;
         plan.rejected.extend(rejected);
     }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -10,7 +9,7 @@ use super::super::instance;
 use super::{Guards, PrefixRule, Refusal};
 use crate::copy_on_write::CopyOnWrite;
 use crate::node::{InstancePlan, Observed, Settings};
-use crate::snapshot::{Ingress, NamespacedName, NodeFacts, ServiceFacts, Snapshot};
+use crate::snapshot::{Ingress, NodeFacts, ServiceFacts, Snapshot};
 
 /// What no route of a unicast table is for.
 const SPECIAL: [(IpNet, Refusal); 6] = [
@@ -39,43 +38,70 @@ const fn v6(address: Ipv6Addr, length: u8) -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(address, length))
 }
 
-/// The guards of which there may be thousands, and what they were gathered from: gathered anew only when that has changed.
+/// What is announced, and of which instances it was gathered: `None` before the first time.
 #[derive(Debug, Default)]
-pub(in crate::node) struct Guarded {
-    services: Gathered<BTreeMap<NamespacedName, Arc<ServiceFacts>>>,
-    announced: Gathered<BTreeMap<String, InstancePlan>>,
+pub(in crate::node) struct GuardedAnnounced {
+    of: Option<CopyOnWrite<BTreeMap<String, InstancePlan>>>,
+    prefixes: CopyOnWrite<BTreeSet<IpNet>>,
 }
 
-/// Prefixes, and what they were gathered from.
-#[derive(Debug)]
-struct Gathered<T>(Option<(CopyOnWrite<T>, CopyOnWrite<BTreeSet<IpNet>>)>);
-
-impl<T> Default for Gathered<T> {
-    fn default() -> Self {
-        Self(None)
+impl GuardedAnnounced {
+    /// The same set again where it is of the same instances; or where it says the same, which spares others a look at all of
+    /// it.
+    fn of(
+        &mut self,
+        instances: &CopyOnWrite<BTreeMap<String, InstancePlan>>,
+    ) -> CopyOnWrite<BTreeSet<IpNet>> {
+        if self.of.as_ref().is_none_or(|of| !of.is(instances)) {
+            let originate = instances.values().flat_map(|instance| &instance.originate);
+            let prefixes: BTreeSet<IpNet> = originate.copied().collect();
+            if *self.prefixes != prefixes {
+                self.prefixes = prefixes.into();
+            }
+            self.of = Some(instances.clone());
+        }
+        self.prefixes.clone()
     }
 }
 
-impl<T: Clone> Gathered<T> {
-    /// The same set again where it is from the same; or where it says the same, which spares others a look at all of it.
-    fn from(
+/// The addresses of all Services, as host prefixes.
+#[derive(Debug, Default)]
+pub(in crate::node) struct GuardedServices {
+    prefixes: CopyOnWrite<BTreeSet<IpNet>>,
+    /// How often one is there beside the first time.
+    again: BTreeMap<IpNet, usize>,
+}
+
+impl GuardedServices {
+    /// Notes that a Service is not what it was, or is new or gone.
+    pub(in crate::node) fn replace(
         &mut self,
-        source: &CopyOnWrite<T>,
-        gather: impl FnOnce(&T) -> BTreeSet<IpNet>,
-    ) -> CopyOnWrite<BTreeSet<IpNet>> {
-        let known = self.0.take();
-        let prefixes = match known {
-            Some((of, known)) if of.is(source) => known,
-            known => {
-                let prefixes = gather(source);
-                match known {
-                    Some((_, known)) if *known == prefixes => known,
-                    Some(_) | None => prefixes.into(),
-                }
-            }
+        before: Option<&ServiceFacts>,
+        now: Option<&ServiceFacts>,
+    ) {
+        let of = |facts: Option<&ServiceFacts>| -> Vec<IpNet> {
+            let addresses = facts.into_iter().flat_map(of_service);
+            addresses.map(host).collect()
         };
-        self.0 = Some((source.clone(), prefixes.clone()));
-        prefixes
+        let (before, now) = (of(before), of(now));
+        if before == now {
+            return;
+        }
+        // In this order, so that what stays is never taken out: the set is copied where it changes.
+        for prefix in now {
+            if self.prefixes.contains(&prefix) {
+                *self.again.entry(prefix).or_default() += 1;
+            } else {
+                self.prefixes.insert(prefix);
+            }
+        }
+        for prefix in before {
+            match self.again.get_mut(&prefix) {
+                None => drop(self.prefixes.remove(&prefix)),
+                Some(1) => drop(self.again.remove(&prefix)),
+                Some(times) => *times -= 1,
+            }
+        }
     }
 }
 
@@ -85,7 +111,8 @@ pub(super) fn guards(
     settings: &Settings,
     observed: &Observed,
     instances: &CopyOnWrite<BTreeMap<String, InstancePlan>>,
-    guarded: &mut Guarded,
+    services: &GuardedServices,
+    announced: &mut GuardedAnnounced,
 ) -> Guards {
     let node = instance::node(snapshot, settings);
     let networks = || observed.interface_networks.values().flatten();
@@ -100,14 +127,8 @@ pub(super) fn guards(
         service_cidrs: truncated(service_cidrs.flat_map(|facts| &facts.cidrs)),
         node_addresses: addresses.map(host).collect(),
         connected: connected.map(IpNet::trunc).collect(),
-        service_addresses: guarded.services.from(&snapshot.services, |services| {
-            let addresses = services.values().flat_map(|service| of_service(service));
-            addresses.map(host).collect()
-        }),
-        announced: guarded.announced.from(instances, |instances| {
-            let originate = instances.values().flat_map(|instance| &instance.originate);
-            originate.copied().collect()
-        }),
+        service_addresses: services.prefixes.clone(),
+        announced: announced.of(instances),
     }
 }
 

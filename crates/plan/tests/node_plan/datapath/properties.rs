@@ -267,6 +267,7 @@ proptest! {
         world.settings.datapath = Some(DatapathSettings::default());
         world.advertisement("services", json!([{"advertisementType": "Service", "selector": {},
             "service": {"addresses": ["LoadBalancerIP", "ClusterIP"]}}]));
+        world.import("all", json!({}));
         let mut memory = Memory::default();
         for change in changes {
             let is_relisted = matches!(change, Change::Relisted);
