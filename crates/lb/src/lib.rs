@@ -44,6 +44,7 @@ mod cgroup;
 mod cleanup;
 mod configuration;
 mod error;
+mod heap;
 mod interfaces;
 mod kernel;
 mod machine;

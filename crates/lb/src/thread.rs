@@ -18,6 +18,7 @@ use mio::{Events, Poll, Token, Waker};
 
 use crate::capacity::capacity;
 use crate::error::Error;
+use crate::heap;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::netlink::Monitor;
@@ -366,7 +367,10 @@ impl Worker {
                 due: Some(now + MEASURES_PAUSE),
             };
         }
-        self.is_ready |= self.wish.is_some() && self.kernel.is_attached();
+        if !self.is_ready && self.wish.is_some() && self.kernel.is_attached() {
+            self.is_ready = true;
+            heap::give_back();
+        }
         let mut report = Report {
             ready: self.is_ready,
             interfaces: self.kernel.attachments(),

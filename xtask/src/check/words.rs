@@ -26,6 +26,7 @@ const TEXT: &[&str] = &[
 const UNSAFE: &[&str] = &[
     "crates/lb/src/bpf.rs",
     "crates/lb/src/configuration.rs",
+    "crates/lb/src/heap.rs",
     "crates/lb/src/maps/window.rs",
     "crates/lb/tests/kernel/foreign.rs",
 ];
