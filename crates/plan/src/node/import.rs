@@ -178,7 +178,7 @@ pub(super) fn plan(
     settings: &Settings,
     observed: &Observed,
     instances: &CopyOnWrite<BTreeMap<String, InstancePlan>>,
-    services: &GuardedServices,
+    services: Option<&GuardedServices>,
     announced: &mut GuardedAnnounced,
 ) -> (RoutesPlan, Vec<Rejected>) {
     let mut plan = RoutesPlan::default();

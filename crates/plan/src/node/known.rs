@@ -28,7 +28,8 @@ pub(super) struct KnownServices {
     services: Vec<Known>,
     planned: CopyOnWrite<DatapathServices>,
     entries: Vec<Entry>,
-    guarded: GuardedServices,
+    /// Where there are imports that they are guarded from.
+    guarded: Option<GuardedServices>,
 }
 
 /// What the Services were read from.
@@ -43,6 +44,7 @@ impl KnownServices {
     pub(super) fn follow(&mut self, snapshot: &Snapshot, settings: &Settings) {
         self.forget_unless(settings, nodes::this(snapshot, settings));
         self.name(snapshot, settings);
+        self.guard(snapshot);
         let Snapshot {
             services,
             endpoint_slices,
@@ -74,9 +76,9 @@ impl KnownServices {
         &self.entries
     }
 
-    /// Their addresses.
-    pub(super) fn guarded(&self) -> &GuardedServices {
-        &self.guarded
+    /// Their addresses, where there are imports.
+    pub(super) fn guarded(&self) -> Option<&GuardedServices> {
+        self.guarded.as_ref()
     }
 
     /// Forgets all Services where they were looked at under other circumstances.
@@ -102,6 +104,18 @@ impl KnownServices {
             for service in &self.services {
                 entry.add(service, settings);
             }
+        }
+    }
+
+    fn guard(&mut self, snapshot: &Snapshot) {
+        if snapshot.route_imports.is_empty() {
+            self.guarded = None;
+        } else if self.guarded.is_none() {
+            let mut guarded = GuardedServices::default();
+            for service in &self.services {
+                guarded.replace(None, Some(&service.facts));
+            }
+            self.guarded = Some(guarded);
         }
     }
 
@@ -173,8 +187,10 @@ impl KnownServices {
                 Some(_) | None => self.unplan(&service.name),
             }
         }
-        let facts_before = before.map(|before| &*before.facts);
-        self.guarded.replace(facts_before, Some(&service.facts));
+        if let Some(guarded) = &mut self.guarded {
+            let facts_before = before.map(|before| &*before.facts);
+            guarded.replace(facts_before, Some(&service.facts));
+        }
         for entry in &mut self.entries {
             if let Some(before) = before {
                 entry.remove(before, settings);
@@ -185,7 +201,9 @@ impl KnownServices {
 
     fn remove(&mut self, service: &Known, settings: &Settings) {
         self.unplan(&service.name);
-        self.guarded.replace(Some(&service.facts), None);
+        if let Some(guarded) = &mut self.guarded {
+            guarded.replace(Some(&service.facts), None);
+        }
         for entry in &mut self.entries {
             entry.remove(service, settings);
         }

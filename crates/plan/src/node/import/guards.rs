@@ -111,7 +111,7 @@ pub(super) fn guards(
     settings: &Settings,
     observed: &Observed,
     instances: &CopyOnWrite<BTreeMap<String, InstancePlan>>,
-    services: &GuardedServices,
+    services: Option<&GuardedServices>,
     announced: &mut GuardedAnnounced,
 ) -> Guards {
     let node = instance::node(snapshot, settings);
@@ -127,7 +127,9 @@ pub(super) fn guards(
         service_cidrs: truncated(service_cidrs.flat_map(|facts| &facts.cidrs)),
         node_addresses: addresses.map(host).collect(),
         connected: connected.map(IpNet::trunc).collect(),
-        service_addresses: services.prefixes.clone(),
+        service_addresses: services
+            .map(|services| services.prefixes.clone())
+            .unwrap_or_default(),
         announced: announced.of(instances),
     }
 }

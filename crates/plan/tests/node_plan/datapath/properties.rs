@@ -151,6 +151,7 @@ enum Change {
     Preference(u32),
     Selected(&'static str),
     Peer(&'static str),
+    Import(bool),
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -169,6 +170,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => select(vec![100, 200]).prop_map(Change::Preference),
         1 => select(vec!["bgp", "else"]).prop_map(Change::Selected),
         1 => select(vec!["192.0.2.1", "192.0.2.2"]).prop_map(Change::Peer),
+        1 => any::<bool>().prop_map(Change::Import),
     ]
 }
 
@@ -234,6 +236,8 @@ fn apply(world: &mut World, change: Change) {
             json!([{"advertisementType": "Service", "selector": {}, "service": {"addresses": ["LoadBalancerIP", "ClusterIP"]},
                 "attributes": {"localPreference": preference}}]),
         ),
+        Change::Import(true) => world.import("all", json!({})),
+        Change::Import(false) => world.snapshot.route_imports.clear(),
         Change::Peer(address) => world.peer(json!({"peerAddress": address})),
     }
 }
