@@ -11,8 +11,8 @@ use super::datapath::nodes;
 use super::datapath::service::{self, Here};
 use super::datapath::{DatapathService, DatapathServices};
 use super::import::GuardedServices;
-use super::services::{Entry, Known};
-use super::slices::{Slice, Slices};
+use super::services::Entry;
+use super::slices::{self, Slice, Walk};
 use crate::copy_on_write::CopyOnWrite;
 use crate::in_order::next_named_past;
 use crate::snapshot::{EndpointSliceFacts, NamespacedName, NodeFacts, ServiceFacts, Snapshot};
@@ -32,6 +32,16 @@ pub(super) struct KnownServices {
     guarded: Option<GuardedServices>,
 }
 
+/// A Service, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) name: Arc<NamespacedName>,
+    pub(super) facts: Arc<ServiceFacts>,
+    pub(super) slices: Box<[Arc<EndpointSliceFacts>]>,
+    /// What the load balancer is to do for it, where there is one.
+    pub(super) planned: Option<Arc<DatapathService>>,
+}
+
 /// What the Services were read from.
 #[derive(Debug)]
 struct Sources {
@@ -43,8 +53,8 @@ impl KnownServices {
     /// Looks at what has changed since the last time.
     pub(super) fn follow(&mut self, snapshot: &Snapshot, settings: &Settings) {
         self.forget_unless(settings, nodes::this(snapshot, settings));
-        self.name(snapshot, settings);
-        self.guard(snapshot);
+        self.follow_advertisements(snapshot, settings);
+        self.follow_imports(snapshot);
         let Snapshot {
             services,
             endpoint_slices,
@@ -53,7 +63,7 @@ impl KnownServices {
         let same =
             |sources: &Sources| sources.services.is(services) && sources.slices.is(endpoint_slices);
         if !self.sources.as_ref().is_some_and(same) {
-            self.read(snapshot, settings);
+            self.follow_services(snapshot, settings);
             self.sources = Some(Sources {
                 services: services.clone(),
                 slices: endpoint_slices.clone(),
@@ -93,8 +103,8 @@ impl KnownServices {
         self.here = here;
     }
 
-    /// What advertisements name, anew where they have changed.
-    fn name(&mut self, snapshot: &Snapshot, settings: &Settings) {
+    /// Where advertisements have changed, all entries are made anew.
+    fn follow_advertisements(&mut self, snapshot: &Snapshot, settings: &Settings) {
         if self.advertisements == snapshot.advertisements {
             return;
         }
@@ -107,7 +117,7 @@ impl KnownServices {
         }
     }
 
-    fn guard(&mut self, snapshot: &Snapshot) {
+    fn follow_imports(&mut self, snapshot: &Snapshot) {
         if snapshot.route_imports.is_empty() {
             self.guarded = None;
         } else if self.guarded.is_none() {
@@ -119,9 +129,9 @@ impl KnownServices {
         }
     }
 
-    fn read(&mut self, snapshot: &Snapshot, settings: &Settings) {
-        let slices = Slices::of(snapshot);
-        let mut slices = slices.walk();
+    fn follow_services(&mut self, snapshot: &Snapshot, settings: &Settings) {
+        let slices = slices::in_order(snapshot);
+        let mut slices = Walk::through(&slices);
         let mut known = std::mem::take(&mut self.services).into_iter().peekable();
         self.services.reserve(snapshot.services.len());
         for (name, facts) in &snapshot.services {
@@ -170,15 +180,8 @@ impl KnownServices {
     }
 
     fn replace(&mut self, before: Option<&Known>, service: &Known, settings: &Settings) {
-        let is_planned_alike =
-            before
-                .as_ref()
-                .is_some_and(|before| match (&before.planned, &service.planned) {
-                    (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-                    (None, None) => true,
-                    (Some(_), None) | (None, Some(_)) => false,
-                });
-        if !is_planned_alike {
+        let plan_of = |known: &Known| known.planned.as_ref().map(Arc::as_ptr);
+        if before.map(plan_of) != Some(plan_of(service)) {
             match &service.planned {
                 Some(planned) if wants_something(planned) => {
                     let name = Arc::clone(&service.name);

@@ -9,8 +9,8 @@ use api::advertisement::{Advertisement, AdvertisementType, ServiceAddressType, S
 use api::selector::{InvalidSelector, Selector};
 use ipnet::IpNet;
 
-use super::datapath::DatapathService;
 use super::gate::Gate;
+use super::known::Known;
 use super::{Settings, WithoutEndpoints};
 use crate::snapshot::{EndpointSliceFacts, Ingress, NamespacedName, ServiceFacts, TrafficPolicy};
 
@@ -79,16 +79,6 @@ pub(super) struct Entry {
 struct Wanted {
     selector: Selector,
     options: ServiceOptions,
-}
-
-/// A Service, and what is known of it.
-#[derive(Debug)]
-pub(super) struct Known {
-    pub(super) name: Arc<NamespacedName>,
-    pub(super) facts: Arc<ServiceFacts>,
-    pub(super) slices: Box<[Arc<EndpointSliceFacts>]>,
-    /// What the load balancer is to do for it, where there is one.
-    pub(super) planned: Option<Arc<DatapathService>>,
 }
 
 impl Entry {

@@ -1,6 +1,5 @@
 //! The EndpointSlices of each Service.
 
-use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -13,61 +12,37 @@ pub(super) struct Slice<'a> {
     pub(super) facts: &'a Arc<EndpointSliceFacts>,
 }
 
-/// All slices that serve a Service, in order of Services and of slices' names; put in order when somebody first asks.
-#[derive(Debug)]
-pub(super) struct Slices<'a> {
-    snapshot: &'a Snapshot,
-    in_order: OnceCell<Vec<Slice<'a>>>,
+/// All slices that serve a Service, in order of Services and of slices' names.
+pub(super) fn in_order(snapshot: &Snapshot) -> Vec<Slice<'_>> {
+    let slices = snapshot.endpoint_slices.iter();
+    let mut slices: Vec<_> = slices
+        .filter_map(|(name, facts)| {
+            let service = (&*name.namespace, facts.service.as_deref()?);
+            Some(Slice { service, facts })
+        })
+        .collect();
+    // Stable, and fast on what is nearly in order: slices are named after their Services.
+    slices.sort_by_key(|slice| slice.service);
+    slices
 }
 
-impl<'a> Slices<'a> {
-    pub(super) fn of(snapshot: &'a Snapshot) -> Self {
-        Self {
-            snapshot,
-            in_order: OnceCell::new(),
-        }
-    }
-
-    fn in_order(&self) -> &[Slice<'a>] {
-        self.in_order.get_or_init(|| Self::order(self.snapshot))
-    }
-
-    fn order(snapshot: &'a Snapshot) -> Vec<Slice<'a>> {
-        let slices = snapshot.endpoint_slices.iter();
-        let mut slices: Vec<_> = slices
-            .filter_map(|(name, facts)| {
-                let service = (&*name.namespace, facts.service.as_deref()?);
-                Some(Slice { service, facts })
-            })
-            .collect();
-        // Stable, and fast on what is nearly in order: slices are named after their Services.
-        slices.sort_by_key(|slice| slice.service);
-        slices
-    }
-
-    /// To be asked for Services in order of their names: a walk through all, where each step is short.
-    pub(super) fn walk(&self) -> Walk<'_, 'a> {
-        Walk {
-            slices: self,
-            rest: None,
-        }
-    }
-}
-
-/// See [`Slices::walk`].
+/// A walk through all slices, to be asked for Services in order of their names, where each step is short.
 pub(super) struct Walk<'s, 'a> {
-    slices: &'s Slices<'a>,
-    /// Those that are still to come; `None` before somebody has asked.
-    rest: Option<&'s [Slice<'a>]>,
+    /// Those that are still to come.
+    rest: &'s [Slice<'a>],
 }
 
 impl<'s, 'a> Walk<'s, 'a> {
+    /// Through slices that are [`in_order`].
+    pub(super) fn through(slices: &'s [Slice<'a>]) -> Self {
+        Self { rest: slices }
+    }
+
     /// The slices of the next Service that is asked for.
     pub(super) fn to(&mut self, name: &NamespacedName) -> &'s [Slice<'a>] {
         let wanted = (&*name.namespace, &*name.name);
-        let rest = self.rest.unwrap_or_else(|| self.slices.in_order());
         let (mut start, mut end) = (0, 0);
-        for slice in rest {
+        for slice in self.rest {
             match slice.service.cmp(&wanted) {
                 Ordering::Less => start += 1,
                 Ordering::Equal => {}
@@ -75,8 +50,8 @@ impl<'s, 'a> Walk<'s, 'a> {
             }
             end += 1;
         }
-        let (passed, rest) = rest.split_at(end);
-        self.rest = Some(rest);
+        let (passed, rest) = self.rest.split_at(end);
+        self.rest = rest;
         &passed[start..]
     }
 }
