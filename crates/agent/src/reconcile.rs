@@ -6,11 +6,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use plan::node::{InstancePlan, NodePlan, Observed, RoutesPlan, Settings};
 use plan::{CopyOnWrite, Snapshot};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tracing::{info, warn};
 
 use crate::apply::{self, Wish};
@@ -33,6 +34,15 @@ pub(crate) struct Reconcile {
     pub(crate) told: Option<CopyOnWrite<BTreeMap<String, InstancePlan>>>,
 }
 
+/// A plan of which load balancer and speaker know.
+struct Planned {
+    plan: NodePlan,
+    /// How long it took to make.
+    elapsed: Duration,
+    /// Whether the devices have been read: else learned routes would not be guarded from them.
+    guarded: bool,
+}
+
 impl Reconcile {
     /// Works until the watches behind it end. Before the first complete snapshot nothing is planned: an empty plan
     /// made of ignorance would withdraw what a predecessor announced.
@@ -40,7 +50,10 @@ impl Reconcile {
         loop {
             let snapshot = self.snapshots.borrow_and_update().clone();
             if let Some(snapshot) = snapshot {
-                self.plan(&snapshot);
+                let planned = self.plan(&snapshot);
+                // Whoever writes to wire and maps goes first: others wait for that, nobody for the rest.
+                yield_now().await;
+                self.publish(planned);
             }
             tokio::select! {
                 changed = self.snapshots.changed() => if changed.is_err() { return },
@@ -50,7 +63,8 @@ impl Reconcile {
         }
     }
 
-    fn plan(&mut self, snapshot: &Snapshot) {
+    /// Plans, and tells the load balancer and the speaker.
+    fn plan(&mut self, snapshot: &Snapshot) -> Planned {
         let started = Instant::now();
         let devices = self.devices.borrow_and_update().clone();
         let mut observed = Observed {
@@ -68,6 +82,20 @@ impl Reconcile {
         if self.serving.may_speak(&observed) {
             self.speak(&plan);
         }
+        Planned {
+            plan,
+            elapsed,
+            guarded,
+        }
+    }
+
+    /// Tells the others.
+    fn publish(&self, planned: Planned) {
+        let Planned {
+            plan,
+            elapsed,
+            guarded,
+        } = planned;
         self.routes.send_if_modified(|current| {
             let changed = guarded && current.as_deref() != Some(&plan.routes);
             if changed {

@@ -107,7 +107,7 @@ impl SpeakerTask {
             tokio::select! {
                 changed = wishes.changed() => match changed {
                     Ok(()) => {
-                        let wish = wishes.borrow_and_update().clone();
+                        let wish = wishes.borrow_and_update();
                         wish.iter().for_each(|wish| self.apply(wish));
                     }
                     Err(_planner_gone) => return,
