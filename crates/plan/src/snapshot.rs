@@ -121,6 +121,11 @@ impl ServiceFacts {
         }
     }
 
+    /// The addresses of `status.loadBalancer.ingress`, in order; they may repeat themselves.
+    pub fn ingress_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.ingress.iter().filter_map(Ingress::address)
+    }
+
     /// Whether `type` is `LoadBalancer`.
     #[must_use]
     pub fn is_load_balancer(&self) -> bool {

@@ -11,7 +11,6 @@ use super::satisfy::{Satisfaction, Settled};
 use super::service::{Role, Service};
 use super::stock::Stock;
 use super::{ServiceOp, Settings};
-use crate::snapshot::Ingress;
 use crate::{NamespacedName, ServiceFacts, Snapshot, next_named};
 
 /// Which Services were at rest when the last plan was made. It changes nothing of what the next one says.
@@ -114,8 +113,9 @@ impl Memory {
             if let Some(AtRest { facts, is_ours }) = self.services.remove(&name)
                 && is_ours
             {
-                let shown = facts.ingress.iter().filter_map(Ingress::address);
-                shown.for_each(|address| ledger.lift(address));
+                facts
+                    .ingress_addresses()
+                    .for_each(|address| ledger.lift(address));
             }
         }
     }
@@ -156,12 +156,11 @@ type Pools = BTreeMap<String, Arc<CiliumLoadBalancerIPPool>>;
 /// Whether pools differ in nothing but what they say of themselves.
 fn give_alike(a: &Pools, b: &Pools) -> bool {
     let alike = |a: &Arc<CiliumLoadBalancerIPPool>, b: &Arc<CiliumLoadBalancerIPPool>| {
-        let times = |pool: &CiliumLoadBalancerIPPool| {
-            let metadata = &pool.metadata;
-            let (created, deleted) = (&metadata.creation_timestamp, &metadata.deletion_timestamp);
-            (created.clone(), deleted.clone())
-        };
-        Arc::ptr_eq(a, b) || (a.spec == b.spec && times(a) == times(b))
+        let (of_a, of_b) = (&a.metadata, &b.metadata);
+        Arc::ptr_eq(a, b)
+            || (a.spec == b.spec
+                && of_a.creation_timestamp == of_b.creation_timestamp
+                && of_a.deletion_timestamp == of_b.deletion_timestamp)
     };
     let mut pairs = a.iter().zip(b);
     a.len() == b.len() && pairs.all(|((a_name, a), (b_name, b))| a_name == b_name && alike(a, b))

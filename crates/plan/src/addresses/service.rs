@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::pools::Pool;
 use super::sharing::{DifferentPods, Namespaces, Terms};
 use super::{SERVICE_CONDITION, Settings};
-use crate::snapshot::{Ingress, IpFamily, IpFamilyPolicy};
+use crate::snapshot::{IpFamily, IpFamilyPolicy};
 use crate::{NamespacedName, ServiceFacts};
 
 /// A setting that is an annotation: its name, and the older one that counts where the newer is absent.
@@ -111,7 +111,7 @@ impl<'a> Service<'a> {
 
     /// The addresses in its status, which may repeat themselves.
     pub(super) fn shown(&self) -> impl Iterator<Item = IpAddr> + use<'a> {
-        self.facts.ingress.iter().filter_map(Ingress::address)
+        self.facts.ingress_addresses()
     }
 
     /// Whether it has this address.

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 use crate::addresses::replan;
-use crate::snapshot::ServiceType;
+use crate::snapshot::{Ingress, ServiceType};
 
 fn settings() -> Settings {
     Settings {

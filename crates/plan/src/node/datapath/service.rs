@@ -8,8 +8,8 @@ use super::backends::{self, Lists};
 use super::{Algorithm, DatapathService, DatapathSettings, Frontend, FrontendAddress, Transport};
 use crate::node::Settings;
 use crate::snapshot::{
-    EndpointSliceFacts, Ingress, IpFamily, NamespacedName, NodeFacts, Protocol, ServiceFacts,
-    ServicePort, ServiceType, TrafficPolicy,
+    EndpointSliceFacts, IpFamily, NamespacedName, NodeFacts, Protocol, ServiceFacts, ServicePort,
+    ServiceType, TrafficPolicy,
 };
 
 /// Label of Services that belong to another proxy (Kubernetes).
@@ -112,8 +112,8 @@ fn addresses(
         if facts.has_source_ranges {
             faults.push(Fault::SourceRanges);
         } else {
-            let addresses = facts.ingress.iter().filter_map(Ingress::address);
-            addresses
+            facts
+                .ingress_addresses()
                 .map(|address| FrontendAddress::LoadBalancer(address.to_canonical()))
                 .for_each(&mut add);
         }

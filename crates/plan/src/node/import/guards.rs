@@ -9,7 +9,7 @@ use super::super::instance;
 use super::{Guards, PrefixRule, Refusal};
 use crate::copy_on_write::CopyOnWrite;
 use crate::node::{InstancePlan, Observed, Settings};
-use crate::snapshot::{Ingress, NodeFacts, ServiceFacts, Snapshot};
+use crate::snapshot::{NodeFacts, ServiceFacts, Snapshot};
 
 /// What no route of a unicast table is for.
 const SPECIAL: [(IpNet, Refusal); 6] = [
@@ -143,9 +143,8 @@ fn nodes<'a>(snapshot: &'a Snapshot, name: &str) -> impl Iterator<Item = &'a Nod
 }
 
 fn of_service(service: &ServiceFacts) -> impl Iterator<Item = IpAddr> {
-    let ingress = service.ingress.iter().filter_map(Ingress::address);
     let others = service.cluster_ips.iter().chain(&service.external_ips);
-    others.copied().chain(ingress)
+    others.copied().chain(service.ingress_addresses())
 }
 
 /// Sorted, each once.
