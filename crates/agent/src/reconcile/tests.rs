@@ -256,3 +256,11 @@ async fn an_address_is_kept_until_its_withdrawal_is_on_its_way() {
     let plan = stage.datapaths.borrow().clone();
     assert!(plan.is_some_and(|plan| plan.services.is_empty()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn wire_and_maps_are_told_of_a_plan_before_anybody_else() {
+    let mut stage = Stage::start(None);
+    stage.wished(&[VIP, PODS]).await;
+    assert!(!stage.plans.has_changed().unwrap());
+    stage.plans.changed().await.unwrap();
+}
