@@ -12,7 +12,7 @@ const REQUESTS: &str = "requests";
 
 /// Runs the bench targets of the workspace one after the other. They run alone: numbers taken beside other work mean nothing.
 pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<(), Error> {
-    setup::run(workspace)?;
+    setup::lab(workspace)?;
     test::build_lab_programs(workspace)?;
     for package in workspace.metadata()?.workspace_packages() {
         let name = package.name.as_str();

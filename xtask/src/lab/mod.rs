@@ -96,7 +96,7 @@ pub(crate) fn run(workspace: &Workspace, task: Task) -> Result<(), Error> {
 
 /// Boots the published topology under `name` on a machine that has been set up. The image of the project is in its registry.
 pub(crate) fn boot(workspace: &Workspace, name: &str) -> Result<Cluster, Error> {
-    setup::run(workspace)?;
+    setup::lab(workspace)?;
     test::build_lab_programs(workspace)?;
     println!("building the image");
     let image = image::for_lab(workspace)?;

@@ -18,15 +18,31 @@ use ::lab::binaries::{KUBE_PROXY, TOOLS};
 use std::fs::File;
 use std::time::Instant;
 
-/// Installs what is missing. Takes well under a second when nothing is.
+/// Installs what is missing of everything. Takes well under a second when nothing is.
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
+    install(workspace, &|| {
+        for_lab(workspace)?;
+        cargo_tools::install(workspace)?;
+        ebpf::install(workspace);
+        Ok(())
+    })
+}
+
+/// Installs what is missing of what a lab needs. Whoever only looks at one does not wait for the tools of those who change the project.
+pub(crate) fn lab(workspace: &Workspace) -> Result<(), Error> {
+    install(workspace, &|| for_lab(workspace))
+}
+
+fn for_lab(workspace: &Workspace) -> Result<(), Error> {
+    packages::install()?;
+    go::install(workspace, TOOLS)
+}
+
+fn install(workspace: &Workspace, missing: &dyn Fn() -> Result<(), Error>) -> Result<(), Error> {
     let start = Instant::now();
     std::fs::create_dir_all(&workspace.cache).in_file(&workspace.cache)?;
     let _lock = lock(workspace)?;
-    packages::install()?;
-    go::install(workspace, TOOLS)?;
-    cargo_tools::install(workspace)?;
-    ebpf::install(workspace);
+    missing()?;
     println!("setup: everything is there ({})", seconds(start.elapsed()));
     Ok(())
 }
