@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fixture::cast::Cast;
+use fixture::clock::second;
 use fixture::kernel::{CAPACITY, Kernel};
 use fixture::services::{self, NODE_PORT, number};
 use fixture::{Place, agent};
@@ -36,7 +37,6 @@ use lb::{
 use lb_abi::{FlowKind, RING_SIZES, RING_SLOTS_PER_CHUNK, SLOTS_PER_CHUNK};
 use model::{Flow, FlowKey, Hook, Tuple, Verdict};
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use packet::{ACK, End, Packet, SYN};
 
@@ -432,11 +432,6 @@ fn print_row(name: &str, times: &[u64], best: &str, verdict: Verdict, beside: Be
         beside.incumbent,
         beside.budget
     );
-}
-
-fn second() -> u32 {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap();
-    u32::try_from(time.tv_sec()).unwrap()
 }
 
 /// Waits for a second to begin.

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use lb_abi::{Config, config_flags};
 use nix::libc;
+use nix::time::{ClockId, clock_getres};
 
 use crate::error::Error;
 use crate::settings::Settings;
@@ -18,15 +20,37 @@ const TCP_TIMEOUT: u32 = 8000;
 const SYN_TIMEOUT: u32 = 60;
 const CLOSING_TIMEOUT: u32 = 60;
 const UDP_TIMEOUT: u32 = 60;
+/// Nanoseconds of a second.
+const SECOND: u128 = 1_000_000_000;
 /// Sources of what a pod sends to itself through its Service. A pod answers them over its default route, and nobody has them: one of RFC 3927
 /// outside what hosts choose for themselves by chance, one of RFC 4193.
 const HAIRPIN4: Ipv4Addr = Ipv4Addr::new(169, 254, 42, 1);
 const HAIRPIN6: Ipv6Addr = Ipv6Addr::new(0xfd74, 0x6f6d, 0x626f, 0x6c6f, 0, 0, 0, 1);
 
+/// What the programs are told of the host; it stays as long as the host runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Host {
+    /// The cookie of this thread's network namespace.
+    namespace: u64,
+    /// `CONFIG_HZ`.
+    ticks_per_second: u32,
+}
+
+impl Host {
+    /// # Errors
+    /// [`Error::Namespace`] where the namespace has no cookie (before Linux 5.14), [`Error::Clock`] where the clock has no resolution.
+    pub(crate) fn survey() -> Result<Self, Error> {
+        Ok(Self {
+            namespace: namespace_cookie()?,
+            ticks_per_second: ticks_per_second()?,
+        })
+    }
+}
+
 /// The configuration. The epoch is left to whoever writes it.
 pub(crate) fn configuration(
     settings: &Settings,
-    host_namespace: u64,
+    host: &Host,
     node_addresses: &BTreeSet<IpAddr>,
 ) -> Config {
     let flag = |is_on: bool, flag: u32| if is_on { flag } else { 0 };
@@ -45,7 +69,7 @@ pub(crate) fn configuration(
         IpAddr::V6(address) => Some(address.octets()),
     });
     Config {
-        host_namespace,
+        host_namespace: host.namespace,
         epoch: 0,
         hash_seed: settings.hash_seed,
         flags,
@@ -61,12 +85,24 @@ pub(crate) fn configuration(
         hairpin_address4: HAIRPIN4.octets(),
         snat_address6: first6.unwrap_or_default(),
         hairpin_address6: HAIRPIN6.octets(),
-        reserved: [0; 4],
+        ticks_per_second: host.ticks_per_second,
     }
 }
 
+/// The coarse clock goes on with every tick, and says by its resolution how long one is (`clock_getres(2)`).
+fn ticks_per_second() -> Result<u32, Error> {
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_err(io::Error::from);
+    let tick = Duration::from(tick.map_err(Error::Clock)?);
+    // To the nearest: a third of a second is no whole number of nanoseconds.
+    let ticks = (SECOND + tick.as_nanos() / 2).checked_div(tick.as_nanos());
+    let ticks = ticks.and_then(|ticks| u32::try_from(ticks).ok());
+    ticks
+        .filter(|ticks| *ticks != 0)
+        .ok_or_else(|| Error::Clock(io::ErrorKind::InvalidData.into()))
+}
+
 /// The cookie of this thread's network namespace (`SO_NETNS_COOKIE`, Linux 5.14).
-pub(crate) fn namespace_cookie() -> Result<u64, Error> {
+fn namespace_cookie() -> Result<u64, Error> {
     let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
         .or_else(|_| std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)));
     let socket = socket.map_err(Error::Namespace)?;
@@ -98,6 +134,11 @@ fn cookie_of(socket: &impl AsRawFd) -> io::Result<u64> {
 mod tests {
     use super::*;
 
+    const HOST: Host = Host {
+        namespace: 7,
+        ticks_per_second: 250,
+    };
+
     #[test]
     fn settings_become_flags_and_ranges() {
         let settings = Settings {
@@ -108,14 +149,14 @@ mod tests {
             snat_ports: 40000..=40999,
             ..Settings::default()
         };
-        let config = configuration(&settings, 7, &BTreeSet::new());
+        let config = configuration(&settings, &HOST, &BTreeSet::new());
         assert_eq!(
             config.flags,
             config_flags::EXTERNAL_CLUSTER_IP | config_flags::HOST_SOCKETS_ONLY
         );
         assert_eq!((config.node_port_min, config.node_port_max), (30000, 30099));
         assert_eq!((config.snat_port_min, config.snat_port_max), (40000, 40999));
-        assert_eq!(config.host_namespace, 7);
+        assert_eq!((config.host_namespace, config.ticks_per_second), (7, 250));
         assert_eq!(config.hash_seed, settings.hash_seed);
     }
 
@@ -123,10 +164,10 @@ mod tests {
     fn the_least_address_of_a_family_replaces_clients_where_no_route_names_one() {
         let addresses = ["192.0.2.9", "192.0.2.1", "2001:db8::1"];
         let addresses = addresses.map(|text| text.parse().expect("an address"));
-        let config = configuration(&Settings::default(), 7, &BTreeSet::from(addresses));
+        let config = configuration(&Settings::default(), &HOST, &BTreeSet::from(addresses));
         assert_eq!(config.snat_address4, [192, 0, 2, 1]);
         assert_eq!(config.snat_address6[..4], [0x20, 0x01, 0x0d, 0xb8]);
-        let none = configuration(&Settings::default(), 7, &BTreeSet::new());
+        let none = configuration(&Settings::default(), &HOST, &BTreeSet::new());
         assert_eq!((none.snat_address4, none.snat_address6), ([0; 4], [0; 16]));
     }
 
@@ -135,5 +176,13 @@ mod tests {
         let cookie = namespace_cookie().expect("a socket");
         assert_ne!(cookie, 0);
         assert_eq!(namespace_cookie().expect("a socket"), cookie);
+    }
+
+    #[test]
+    fn the_kernel_ticks_as_often_as_one_may_choose() {
+        let ticks = ticks_per_second().expect("a clock");
+        // Kconfig.hz offers these, and Arm's and MIPS's a few more powers of two.
+        let choices = [24, 48, 100, 128, 250, 256, 300, 500, 1000, 1024];
+        assert!(choices.contains(&ticks), "{ticks}");
     }
 }

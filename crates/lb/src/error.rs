@@ -99,6 +99,9 @@ pub enum Error {
     /// The network namespace's cookie could not be had (Linux 5.14).
     #[error("cannot identify the network namespace")]
     Namespace(#[source] io::Error),
+    /// The kernel does not say how long a tick of its clock is.
+    #[error("cannot read the resolution of the kernel's clock")]
+    Clock(#[source] io::Error),
     /// A netlink socket could not be made as needed.
     #[error("cannot open a netlink socket")]
     Open(#[source] io::Error),

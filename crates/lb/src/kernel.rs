@@ -10,7 +10,7 @@ use lb_abi::NodeAddressKind;
 use crate::attach::{Links, Wanted, attach_sockets, detach_sockets};
 use crate::capabilities;
 use crate::cgroup;
-use crate::configuration::{configuration, namespace_cookie};
+use crate::configuration::{Host, configuration};
 use crate::error::{Errno, Error};
 use crate::interfaces::{Interfaces, Role, role};
 use crate::maps::Maps;
@@ -31,7 +31,7 @@ pub(crate) struct Kernel {
     requests: Requests,
     interfaces: Interfaces,
     node_addresses: BTreeSet<IpAddr>,
-    host_namespace: u64,
+    host: Host,
     uplinks: Uplinks,
     pod_interfaces: Vec<String>,
     /// `None`: sockets are not translated.
@@ -64,7 +64,7 @@ impl Kernel {
             memory: _,
         } = options;
         capabilities::check()?;
-        let host_namespace = namespace_cookie()?;
+        let host = Host::survey()?;
         let pins = Pins::new(&pin_root);
         pins.create()?;
         let lock = pins.lock()?;
@@ -80,7 +80,7 @@ impl Kernel {
             requests: Requests::open()?,
             interfaces: Interfaces::new(),
             node_addresses,
-            host_namespace,
+            host,
             uplinks,
             pod_interfaces,
             sockets: sockets.then_some(CgroupChoice(cgroup)),
@@ -109,7 +109,7 @@ impl Kernel {
 
     /// Writes the configuration if it is not what it should be.
     pub(crate) fn configure(&self) {
-        let wanted = configuration(&self.settings, self.host_namespace, &self.node_addresses);
+        let wanted = configuration(&self.settings, &self.host, &self.node_addresses);
         let is_different = self.maps().config().is_none_or(|config| {
             let wanted = lb_abi::Config {
                 epoch: config.epoch,

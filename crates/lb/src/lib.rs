@@ -68,6 +68,7 @@ pub use capacity::capacity;
 pub use cgroup::Unfit;
 pub use cleanup::{Cleaned, cleanup};
 pub use error::{Errno, Error};
+pub use lb_abi::SCHEMA;
 pub use machine::Machine;
 pub use maps::{Failure, Maps};
 pub use object::Object;

@@ -1,9 +1,9 @@
 //! Where maps and links outlive the process: a folder of ours in a BPF file system.
 //!
 //! ```text
-//!   <root>/v2/maps/FRONTENDS4 …          one for each map of the object
-//!   <root>/v2/links/uplink_in-eth0 …     hook and interface
-//!   <root>/v2/links/sk_connect4 …        one for each program of sockets
+//!   <root>/v3/maps/FRONTENDS4 …          one for each map of the object
+//!   <root>/v3/links/uplink_in-eth0 …     hook and interface
+//!   <root>/v3/links/sk_connect4 …        one for each program of sockets
 //! ```
 
 use std::collections::BTreeMap;

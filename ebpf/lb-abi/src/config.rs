@@ -36,8 +36,8 @@ pub struct Config {
     pub snat_address6: [u8; 16],
     /// See `hairpin_address4`.
     pub hairpin_address6: [u8; 16],
-    /// Zero.
-    pub reserved: [u8; 4],
+    /// Ticks of the kernel in a second (`CONFIG_HZ`), in which flows are timed. Never 0.
+    pub ticks_per_second: u32,
 }
 
 const _: () = assert!(size_of::<Config>() == 88);

@@ -58,7 +58,7 @@ macro_rules! flow_value {
             pub bytes: u64,
             /// Packets seen, of this direction; stops at its maximum.
             pub packets: u32,
-            /// Last packet of either direction: seconds of the coarse monotonic clock.
+            /// Last packet of either direction: in seconds since the machine started, by the kernel's ticks.
             pub last_seen: u32,
             /// Value of [`crate::Config::epoch`] for which backend and next hop were last checked; another where they are to be.
             pub epoch: u32,

@@ -23,7 +23,7 @@ pub use reason::Reason;
 pub use socket::{NodeAddressKind, SocketKey, SocketValue};
 
 /// Version of every layout here; part of the pin path.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Names of the maps, as the object and the pin folder have them.
 pub mod map {

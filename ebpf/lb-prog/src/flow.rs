@@ -4,29 +4,33 @@ use crate::family::{Family, Flow, Tuple, same};
 use crate::maps::{count, scratch};
 use crate::parse::{FIN, RST};
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::helpers::generated::bpf_jiffies64;
 use lb_abi::{Config, FlowKind, Reason, UDP, flow_flags};
 
-/// Nanoseconds of a second.
-const SECOND: u64 = 1_000_000_000;
+/// `INITIAL_JIFFIES`: the count begins this many seconds before 2³² ticks, which is the kernel's own test of counters that wrap.
+const BEFORE_WRAP: u64 = 300;
 
-/// Nanoseconds since the machine started, to the last tick.
+/// Ticks since the machine started. The kernel's cheapest clock: the verifier makes a load of the call.
 #[inline(always)]
-fn nanoseconds() -> u64 {
-    // SAFETY: reads a clock.
-    unsafe { bpf_ktime_get_coarse_ns() }
+fn ticks(config: &Config) -> u64 {
+    // SAFETY: reads a counter.
+    let jiffies = unsafe { bpf_jiffies64() };
+    jiffies.wrapping_sub((1 << 32) - BEFORE_WRAP * config.ticks_per_second as u64)
 }
 
 /// Seconds since the machine started: the time in which flows are reckoned.
-#[inline(always)]
-pub(crate) fn seconds() -> u32 {
-    (nanoseconds() / SECOND) as u32
+#[inline(never)]
+pub(crate) fn seconds(config: &Config) -> u32 {
+    ticks(config)
+        .checked_div(config.ticks_per_second as u64)
+        .unwrap_or(0) as u32
 }
 
 /// Whether it is that second now: what most packets ask, and a multiplication where [`seconds`] is a division.
 #[inline(always)]
-pub(crate) fn is_now(second: u32) -> bool {
-    nanoseconds().wrapping_sub(second as u64 * SECOND) < SECOND
+pub(crate) fn is_now(second: u32, config: &Config) -> bool {
+    let ticks_per_second = config.ticks_per_second as u64;
+    ticks(config).wrapping_sub(second as u64 * ticks_per_second) < ticks_per_second
 }
 
 impl<F: Family> Flow<F> {

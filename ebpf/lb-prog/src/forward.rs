@@ -73,7 +73,7 @@ pub(crate) fn reply<F: Family>(
 /// Whether an entry needs no care for this packet.
 #[inline(always)]
 fn is_quiet<F: Family>(flow: &Flow<F>, packet: &Packet<F>, config: &Config) -> bool {
-    !packet.is_turning_point() && flow.epoch == config.epoch && is_now(flow.last_seen)
+    !packet.is_turning_point() && flow.epoch == config.epoch && is_now(flow.last_seen, config)
 }
 
 /// Makes the packet what its entry says, and sends it on its way. A function of its own for the sake of the stack.
@@ -111,7 +111,7 @@ pub(crate) fn send<F: Family>(
 /// Cares for the entry of a packet to a frontend: [`PROCEED`] where it is good, [`ABSENT`] where a new one is to be made.
 #[inline(never)]
 fn tend<F: Family>(skb: Skb, packet: &Packet<F>, config: &Config) -> Verdict {
-    let now = seconds();
+    let now = seconds(config);
     let key = &packet.tuple;
     let Some(flow) = F::flow(key) else {
         return ABSENT;
@@ -171,7 +171,7 @@ fn wants_another<F: Family>(flow: &Flow<F>, packet: &Packet<F>) -> bool {
 /// Cares for the entry of a reply: [`PROCEED`] where it is good, [`ABSENT`] where the packet is no reply.
 #[inline(never)]
 fn tend_reply<F: Family>(skb: Skb, packet: &Packet<F>, key: &Tuple<F>, config: &Config) -> Verdict {
-    let now = seconds();
+    let now = seconds(config);
     let Some(flow) = F::flow(key) else {
         return ABSENT;
     };
@@ -319,7 +319,7 @@ impl<F: Family> Turn<'_, F> {
         }
         aim::<F, INSIDE>(&mut self.key, self.client, backend, self.config);
         F::flow(&self.key).is_some_and(|flow| {
-            let is_over = flow.is_expired(self.key.protocol, seconds(), self.config);
+            let is_over = flow.is_expired(self.key.protocol, seconds(self.config), self.config);
             !is_over && !is_twin(self.client, flow)
         })
     }
@@ -368,7 +368,7 @@ fn entry_of_reply<F: Family>(
     Flow {
         bytes: 0,
         packets: 0,
-        last_seen: seconds(),
+        last_seen: seconds(config),
         // Its first packet finds its next hop, and tells the other entry that there is an answer.
         epoch: config.epoch.wrapping_sub(1),
         backend: chosen.id,

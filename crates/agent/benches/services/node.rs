@@ -27,7 +27,8 @@ pub(crate) struct Node {
 impl Node {
     /// Where the agent pins its maps.
     pub(crate) fn maps(&self) -> PathBuf {
-        self.bpffs.join("tombolo/v2/maps")
+        let version = format!("v{}", lb::SCHEMA);
+        self.bpffs.join("tombolo").join(version).join("maps")
     }
 }
 

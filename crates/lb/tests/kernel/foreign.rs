@@ -13,6 +13,8 @@ use aya::programs::TcAttachType;
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_map_type, bpf_prog_type};
 use nix::libc;
 
+use crate::place::version;
+
 /// Counts packets and passes them on: what another owner may have at an interface. Gone when dropped.
 pub(crate) struct Foreign {
     counter: Array<MapData, u64>,
@@ -113,7 +115,7 @@ fn descriptor(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
 
 /// `Config::epoch` in the maps below a root.
 pub(crate) fn epoch(pin_root: &Path) -> u32 {
-    let data = MapData::from_pin(pin_root.join("v2/maps/CONFIG")).unwrap();
+    let data = MapData::from_pin(pin_root.join(version()).join("maps/CONFIG")).unwrap();
     let config: Array<_, [u8; 88]> = Map::from_map_data(data).unwrap().try_into().unwrap();
     let bytes = config.get(&0, 0).unwrap();
     u32::from_ne_bytes(bytes[8..12].try_into().unwrap())

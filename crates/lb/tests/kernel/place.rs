@@ -150,6 +150,11 @@ impl Place {
         self.bpffs.join("tombolo")
     }
 
+    /// Where this version pins what is its own.
+    pub(crate) fn version(&self) -> PathBuf {
+        self.pin_root().join(version())
+    }
+
     pub(crate) fn options(&self) -> Options {
         Options {
             pin_root: self.pin_root(),
@@ -195,7 +200,7 @@ impl Place {
 
     /// The names of what is pinned in a folder below the root.
     pub(crate) fn pinned(&self, folder: &str) -> Vec<String> {
-        names(&self.pin_root().join("v2").join(folder))
+        names(&self.version().join(folder))
     }
 
     /// Serves at the pod until dropped: datagrams are sent back, connections accepted by the kernel.
@@ -352,6 +357,11 @@ impl Ours {
     pub(crate) fn stop(self) {
         self.balancer.stop().unwrap();
     }
+}
+
+/// The name of this version's folder.
+pub(crate) fn version() -> String {
+    format!("v{}", lb_abi::SCHEMA)
 }
 
 pub(crate) fn names(folder: &Path) -> Vec<String> {

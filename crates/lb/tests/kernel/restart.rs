@@ -8,7 +8,7 @@ use aya::maps::{HashMap, MapData};
 use lb::{Adoption, Options, Wish};
 
 use crate::Claim;
-use crate::place::{FRONTEND_PORT, LONG, Place, VIP, VIP6, at_a_node, until, wish};
+use crate::place::{FRONTEND_PORT, LONG, Place, VIP, VIP6, at_a_node, until, version, wish};
 
 pub(crate) fn claims() -> Vec<Claim> {
     vec![
@@ -170,7 +170,7 @@ fn maps_of_another_layout_are_replaced() {
         let mut ours = place.start(place.options());
         ours.ready();
         ours.stop();
-        let path = place.pin_root().join("v2/maps/NODE_ADDRESSES");
+        let path = place.version().join("maps/NODE_ADDRESSES");
         std::fs::remove_file(&path).unwrap();
         let other = HashMap::<MapData, u32, u64>::create(16, 0).unwrap();
         other.pin(&path).unwrap();
@@ -191,7 +191,7 @@ fn an_incomplete_set_of_maps_is_replaced() {
         let mut ours = place.start(place.options());
         ours.ready();
         ours.stop();
-        std::fs::remove_file(place.pin_root().join("v2/maps/FLOWS6")).unwrap();
+        std::fs::remove_file(place.version().join("maps/FLOWS6")).unwrap();
         let mut again = place.start(place.options());
         let replaced = Adoption::Replaced { map: "FLOWS6" };
         assert_eq!(again.balancer.adoption(), replaced);
@@ -207,7 +207,7 @@ fn other_versions_are_removed() {
         let mut ours = place.start(place.options());
         ours.ready();
         ours.stop();
-        std::fs::rename(root.join("v2"), root.join("v0")).unwrap();
+        std::fs::rename(place.version(), root.join("v0")).unwrap();
         let mut again = place.start(place.options());
         assert_eq!(again.balancer.adoption(), Adoption::New);
         assert!(
@@ -216,7 +216,7 @@ fn other_versions_are_removed() {
         );
         again.ready();
         again.stop();
-        assert_eq!(crate::place::names(&root), ["v2"]);
+        assert_eq!(crate::place::names(&root), [version()]);
     });
 }
 

@@ -143,7 +143,7 @@ fn links(place: &Place) -> Vec<(String, u32)> {
     let names = names.filter(|name| name.starts_with("sk_"));
     names
         .map(|name| {
-            let path = place.pin_root().join("v2/links").join(&name);
+            let path = place.version().join("links").join(&name);
             let link = aya::programs::links::PinnedLink::from_pin(path).unwrap();
             let link = aya::programs::links::FdLink::from(link);
             (name, link.info().unwrap().id())

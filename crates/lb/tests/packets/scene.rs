@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
 use lb::{Family, Machine, Service, Wish};
 use lb_abi::{Config, Reason};
-use nix::time::{ClockId, clock_gettime};
 
 use crate::fixture::cast::Cast;
+use crate::fixture::clock::{second, steady_second};
 use crate::fixture::kernel::{CAPACITY, Kernel};
 use crate::fixture::services::{self, BOTH};
 use crate::fixture::{Interfaces, Place, agent, routes};
@@ -210,23 +209,6 @@ fn counted(before: &[u64], after: &[u64]) -> Vec<Reason> {
 fn sorted(mut reasons: Vec<Reason>) -> Vec<Reason> {
     reasons.sort();
     reasons
-}
-
-/// The second of the coarse monotonic clock.
-fn second() -> u32 {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap();
-    u32::try_from(time.tv_sec()).unwrap()
-}
-
-/// The same, at a moment from which it does not end within the next milliseconds.
-pub(crate) fn steady_second() -> u32 {
-    loop {
-        let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap();
-        if time.tv_nsec() < 980_000_000 {
-            return u32::try_from(time.tv_sec()).unwrap();
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// A row under way, in one family.

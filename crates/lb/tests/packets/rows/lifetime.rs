@@ -4,9 +4,10 @@ use lb::BackendState;
 use lb_abi::{Reason, flow_flags};
 
 use super::{HIGH, LOW, dns_of, web_of};
+use crate::fixture::clock::steady_second;
 use crate::fixture::services::{in_state, local, number, remote};
 use crate::packet::{ACK, FIN, Packet, RST, SYN};
-use crate::scene::{Row, Scene, steady_second, tuple};
+use crate::scene::{Row, Scene, tuple};
 
 /// A connection to a pod of this node, answered.
 fn connect(s: &mut Scene<'_, '_>) -> Packet {
