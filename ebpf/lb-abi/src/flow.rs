@@ -87,7 +87,7 @@ macro_rules! flow_value {
             /// Group the backend was chosen from.
             pub group: u32,
             /// What a checksum over the addresses is corrected by when they become the others: a one's complement sum (RFC 1624
-            /// equation 3). That of the other entry is its complement.
+            /// equation 3) below 2¹⁶. That of the other entry is its complement.
             pub difference: u32,
             /// Zero.
             pub rest: [u8; $rest],

@@ -69,6 +69,12 @@ pub(crate) trait Family: Copy + 'static {
     fn remove_flow(key: &Tuple<Self>);
     /// A frontend's row.
     fn frontend(key: &FrontendKey<Self>) -> Option<Frontend>;
+    /// An address from a packet. Word by word: a copy as one may become a call.
+    ///
+    /// # Safety
+    ///
+    /// It may be read.
+    unsafe fn read(from: *const Self::Address) -> Self::Address;
     /// An address as the kernel's unions have it, where an IPv4 address is the first word.
     fn wide(address: &Self::Address) -> [u32; 4];
     /// An address from where the kernel's unions have it.
@@ -291,6 +297,12 @@ impl Family for V4 {
     maps_of!(FLOWS4, FlowKey4, FlowValue4, FRONTENDS4, FrontendKey4);
 
     #[inline(always)]
+    unsafe fn read(from: *const [u32; 1]) -> [u32; 1] {
+        // SAFETY: the caller's promise.
+        unsafe { *from }
+    }
+
+    #[inline(always)]
     fn wide(address: &[u32; 1]) -> [u32; 4] {
         [address[0], 0, 0, 0]
     }
@@ -336,6 +348,13 @@ impl Family for V6 {
     const HEADER_CHECKSUM: bool = false;
 
     maps_of!(FLOWS6, FlowKey6, FlowValue6, FRONTENDS6, FrontendKey6);
+
+    #[inline(always)]
+    unsafe fn read(from: *const Address6) -> Address6 {
+        let words = from.cast::<u64>();
+        // SAFETY: the caller's promise.
+        unsafe { Address6([*words, *words.add(1)]) }
+    }
 
     #[inline(always)]
     fn wide(address: &Address6) -> [u32; 4] {

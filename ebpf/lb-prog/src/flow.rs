@@ -3,6 +3,7 @@
 use crate::family::{Family, Flow, Tuple, same};
 use crate::maps::{count, scratch};
 use crate::parse::{FIN, RST};
+use crate::rewrite::twin_difference;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use lb_abi::{Config, FlowKind, Reason, UDP, flow_flags};
@@ -166,7 +167,7 @@ fn heal<F: Family>(key: &Tuple<F>, flow: &Flow<F>, twin_key: &Tuple<F>, config: 
     };
     *twin = *flow;
     twin.become_tuple(&twin_becomes(key));
-    twin.difference = !flow.difference;
+    twin.difference = twin_difference(flow.difference);
     twin.bytes = 0;
     twin.packets = 0;
     twin.tcp_flags = 0;

@@ -8,7 +8,7 @@ use crate::flow::{forget, is_now, is_twin, keep, seconds};
 use crate::maps::{count, filter_holds, scratch};
 use crate::next_hop::{self, NextHop};
 use crate::parse::Packet;
-use crate::rewrite::{Way, difference_of, rewrite};
+use crate::rewrite::{Way, difference_of, rewrite, twin_difference};
 use crate::select::{self, Chosen, Place};
 use crate::skb::{NEXT, PROCEED, Skb, Verdict, drop};
 use crate::snat;
@@ -76,8 +76,8 @@ fn is_quiet<F: Family>(flow: &Flow<F>, packet: &Packet<F>, config: &Config) -> b
     !packet.is_turning_point() && flow.epoch == config.epoch && is_now(flow.last_seen, config)
 }
 
-/// Makes the packet what its entry says, and sends it on its way. A function of its own for the sake of the stack.
-#[inline(never)]
+/// Makes the packet what its entry says, and sends it on its way. No function of its own: calls are dear where the kernel guards returns.
+#[inline(always)]
 pub(crate) fn send<F: Family>(
     skb: Skb,
     packet: &Packet<F>,
@@ -231,7 +231,7 @@ fn open<F: Family, const INSIDE: bool>(skb: Skb, packet: &Packet<F>, config: &Co
                 entry.flags |= flow_flags::HAIRPIN;
             }
         }
-        entry.difference = !difference_of(client, &key);
+        entry.difference = difference_of(&key, client);
         // It was taken, and so were those of the other backends: the later connection gets it.
         if let Some(earlier) = F::flow(&key) {
             forget(&key, earlier);
@@ -248,14 +248,14 @@ fn open<F: Family, const INSIDE: bool>(skb: Skb, packet: &Packet<F>, config: &Co
         if is_unspecified(&key.source) {
             return drop(Reason::NoSnatAddress);
         }
-        entry.difference = !difference_of(client, &key);
+        entry.difference = difference_of(&key, client);
         if !snat::claim(skb, client, &mut key, entry, config) {
             return drop(Reason::NoSnatPort);
         }
     }
     // The entry of the forward direction, in the same memory.
     entry.become_tuple(&key);
-    entry.difference = !entry.difference;
+    entry.difference = twin_difference(entry.difference);
     entry.epoch = config.epoch;
     entry.ifindex = hop.ifindex;
     entry.next_hop = hop.address;

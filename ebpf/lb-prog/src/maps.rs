@@ -1,6 +1,7 @@
 //! The maps. Names and meaning are those of `lb_abi::map`; sizes here are small defaults that user space overrides when it loads the object.
 
-use crate::family::{Family, Flow, bytes};
+use crate::family::{Family, Flow, V6, bytes};
+use crate::parse::Packet;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
@@ -40,17 +41,33 @@ pub(crate) static CONFIG: Array<Config, 1, MMAPABLE> = Array::new();
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<u64, { Reason::COUNT as usize }> = PerCpuArray::new();
 
-/// Room for one entry of a flow: the stack is 512 bytes for a program and all that it calls, and an IPv6 entry nearly a fifth of it.
-/// No program interrupts another on a processor.
+/// Room for what a program keeps of its packet, and for one entry of a flow: the stack is 512 bytes for a program and all that it calls,
+/// and an IPv6 entry nearly a fifth of it. No program interrupts another on a processor.
 #[btf_map]
-static SCRATCH: PerCpuArray<FlowValue6, 1> = PerCpuArray::new();
+static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+#[repr(C)]
+struct Scratch {
+    packet: [u64; 6],
+    entry: FlowValue6,
+}
+
+const _: () = assert!(size_of::<Packet<V6>>() <= size_of::<[u64; 6]>());
+
+/// Memory for the packet; what is in it is left from another.
+#[inline(always)]
+pub(crate) fn packet_memory<F: Family>() -> Option<*mut Packet<F>> {
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: within the element; no packet takes more than one of IPv6 (asserted above).
+    Some(unsafe { (&raw mut (*scratch).packet).cast() })
+}
 
 /// Memory for an entry that is being made; what is in it is left from another.
 #[inline(always)]
 pub(crate) fn scratch<F: Family>() -> Option<&'static mut Flow<F>> {
-    let room = SCRATCH.get_ptr_mut(0)?;
+    let scratch = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: no entry is larger than this one, every value of its bytes is an entry, and it is this processor's own.
-    Some(unsafe { &mut *room.cast() })
+    Some(unsafe { &mut *(&raw mut (*scratch).entry).cast() })
 }
 
 /// What the agent says now.

@@ -1,6 +1,7 @@
 //! From bytes to a tuple. Headers without options are read in place; options, extension headers and what is not in one piece by helpers.
 
 use crate::family::{Family, Ports, Tuple, V4, V6};
+use crate::maps::packet_memory;
 use crate::skb::{ETHERNET, Skb};
 use lb_abi::{FlowKind, TCP, UDP};
 
@@ -42,6 +43,12 @@ impl<F: Family> Packet<F> {
     #[inline(always)]
     pub(crate) fn is_syn(&self) -> bool {
         self.tcp_flags as u8 & (SYN | ACK) == SYN
+    }
+
+    /// Whether nothing is between the network header and that of TCP or UDP.
+    #[inline(always)]
+    pub(crate) fn is_optionless(&self) -> bool {
+        self.offset as usize == ETHERNET + F::HEADER
     }
 
     /// Whether it begins or ends a connection, of which a flow must take notice.
@@ -89,7 +96,7 @@ pub(crate) fn addresses<F: Family>(skb: Skb) -> Option<*const [F::Address; 2]> {
 impl<F: Locate> Packet<F> {
     /// Reads a packet whose [`addresses`] were found, or says what it is instead.
     #[inline(always)]
-    pub(crate) fn read(skb: Skb) -> Result<Self, Content> {
+    pub(crate) fn read(skb: Skb) -> Result<&'static Self, Content> {
         let payload = F::payload(skb).ok_or(Content::Malformed)?;
         if payload.fragment {
             return Err(Content::Fragment);
@@ -102,21 +109,20 @@ impl<F: Locate> Packet<F> {
         };
         let (ports, tcp_flags) = transport.ok_or(Content::Malformed)?;
         let frame = skb.frame(ETHERNET + F::HEADER).ok_or(Content::Malformed)?;
-        // SAFETY: within the header. Each is copied to where it stays: a pair of them would be copied twice.
+        let packet = packet_memory::<F>().ok_or(Content::Other)?;
+        // SAFETY: within the header, and memory that is this processor's own. Each is copied to where it stays: a pair of them would be
+        // copied twice.
         unsafe {
             let address = frame.add(ETHERNET + F::SOURCE).cast::<F::Address>();
-            Ok(Self {
-                tuple: Tuple {
-                    source: *address,
-                    destination: *address.add(1),
-                    ports,
-                    protocol: payload.protocol,
-                    kind: FlowKind::Forward as u8,
-                    reserved: 0,
-                },
-                offset: payload.offset,
-                tcp_flags,
-            })
+            (*packet).tuple.source = F::read(address);
+            (*packet).tuple.destination = F::read(address.add(1));
+            (*packet).tuple.ports = ports;
+            (*packet).tuple.protocol = payload.protocol;
+            (*packet).tuple.kind = FlowKind::Forward as u8;
+            (*packet).tuple.reserved = 0;
+            (*packet).offset = payload.offset;
+            (*packet).tcp_flags = tcp_flags;
+            Ok(&*packet)
         }
     }
 }

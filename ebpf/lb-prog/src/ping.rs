@@ -2,7 +2,7 @@
 
 use crate::family::Family;
 use crate::maps::count;
-use crate::rewrite::fold;
+use crate::rewrite::corrected;
 use crate::select;
 use crate::skb::{ETHERNET, NEXT, Skb, Verdict, drop, exchange_ethernet_addresses};
 use lb_abi::{Config, Reason, config_flags};
@@ -73,6 +73,6 @@ unsafe fn replace_first_byte(byte: *mut u8, checksum: *mut u16, new: u8) {
         let word = byte.cast::<u16>();
         let old = *word;
         *byte = new;
-        *checksum = !fold(!*checksum as u64 + !old as u64 + *word as u64);
+        *checksum = corrected(*checksum, !old as u32 + *word as u32);
     }
 }

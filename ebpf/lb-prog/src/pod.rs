@@ -28,9 +28,9 @@ pub(crate) fn ingress<F: Locate>(skb: Skb) -> Verdict {
             NEXT
         };
     }
-    match &Packet::<F>::read(skb) {
+    match Packet::<F>::read(skb) {
         Ok(packet) => translate(skb, packet, to_itself, config),
-        Err(content) => without_ports::<F>(skb, content, config),
+        Err(content) => without_ports::<F>(skb, &content, config),
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn egress<F: Locate>(skb: Skb) -> Verdict {
     let Some(config) = config() else {
         return NEXT;
     };
-    let Ok(packet) = &Packet::<F>::read(skb) else {
+    let Ok(packet) = Packet::<F>::read(skb) else {
         return NEXT;
     };
     match reply(skb, packet, config) {

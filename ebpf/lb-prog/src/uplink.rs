@@ -10,7 +10,7 @@ use crate::skb::{NEXT, PROCEED, Skb, Verdict, drop};
 use lb_abi::{Config, FILTER_BACKENDS, FILTER_FRONTENDS, FlowKind, Reason, filter_bit};
 
 /// What comes in: for a frontend, from a backend elsewhere, or not ours.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn ingress<F: Locate>(skb: Skb) -> Verdict {
     let Some(addresses) = addresses::<F>(skb) else {
         return NEXT;
@@ -28,16 +28,16 @@ pub(crate) fn ingress<F: Locate>(skb: Skb) -> Verdict {
     let Some(config) = config() else {
         return NEXT;
     };
-    match &Packet::<F>::read(skb) {
+    match Packet::<F>::read(skb) {
         Ok(packet) => translate(skb, packet, config),
-        Err(content) => without_ports::<F>(skb, content, config),
+        Err(content) => without_ports::<F>(skb, &content, config),
     }
 }
 
 /// What comes for the address of a backend and of no frontend. A function of its own for the sake of the stack.
 #[inline(never)]
 pub(crate) fn meet_backend<F: Locate>(skb: Skb) -> Verdict {
-    match &Packet::<F>::read(skb) {
+    match Packet::<F>::read(skb) {
         Ok(packet) => take_over(packet),
         Err(_) => NEXT,
     }
@@ -92,7 +92,7 @@ fn refuse<F: Family>(skb: Skb, reason: Reason) -> Verdict {
 }
 
 /// What goes out: replies of this node's backends become the frontend's.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn egress<F: Locate>(skb: Skb) -> Verdict {
     let Some(addresses) = addresses::<F>(skb) else {
         return NEXT;
@@ -105,7 +105,7 @@ pub(crate) fn egress<F: Locate>(skb: Skb) -> Verdict {
     let Some(config) = config() else {
         return NEXT;
     };
-    let Ok(packet) = &Packet::<F>::read(skb) else {
+    let Ok(packet) = Packet::<F>::read(skb) else {
         return NEXT;
     };
     match reply(skb, packet, config) {

@@ -8,7 +8,7 @@ use lb_abi::Reason;
 use super::{HIGH, LOW, dns_of, web_of};
 use crate::fixture::services::{NODE_PORT, number};
 use crate::model::{Tuple, Verdict};
-use crate::packet::{ACK, FIN, Packet, RST, SYN};
+use crate::packet::{ACK, FIN, Packet, RST, SYN, checksum};
 use crate::scene::{Row, Scene, tuple};
 
 /// Leaves only so many ports.
@@ -34,7 +34,58 @@ fn neighbour(address: IpAddr, last: u8) -> IpAddr {
     }
 }
 
+/// A client for whose packets to a frontend the addresses have the same sum before and after their translation: then nothing in the packet
+/// tells whether its checksum is over the ports as well.
+fn balanced_client(s: &Scene<'_, '_>, frontend: IpAddr) -> IpAddr {
+    let sum = |address: IpAddr| u32::from(!checksum::of(&[&octets(address)]));
+    let others = sum(zero_last_word(s.cast.far_client)) + sum(frontend);
+    let wanted = sum(s.cast.node) + sum(s.cast.remote_pod) + 2 * 0xffff - others;
+    let last = u16::try_from(wanted % 0xffff).unwrap().to_be_bytes();
+    match s.cast.far_client {
+        IpAddr::V4(address) => {
+            let [a, b, ..] = address.octets();
+            [a, b, last[0], last[1]].into()
+        }
+        IpAddr::V6(address) => {
+            let mut octets = address.octets();
+            octets[14..].copy_from_slice(&last);
+            octets.into()
+        }
+    }
+}
+
+fn zero_last_word(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => (u32::from(address) & !0xffff).to_be_bytes().into(),
+        IpAddr::V6(address) => (u128::from(address) & !0xffff).to_be_bytes().into(),
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
 pub(crate) const ROWS: &[Row] = &[
+    (
+        "checksums are right where the sum of the addresses stays the same",
+        |s| {
+            let client = balanced_client(s, s.cast.vip(number::REMOTE));
+            let syn = s.syn(LOW, s.web(number::REMOTE)).from((client, LOW));
+            let question = s.datagram(LOW, s.dns(number::REMOTE)).from((client, LOW));
+            for (packet, to) in [
+                (syn, web_of(s.cast.remote_pod)),
+                (question, dns_of(s.cast.remote_pod)),
+            ] {
+                s.arrives(&packet);
+                let source = s.forward(&packet).source;
+                let expected = packet.clone().from(source).to(to).hop_limit(63);
+                s.arrives(&packet).is_redirected_as(&expected);
+            }
+        },
+    ),
     ("a client's port within the range is kept", |s| {
         let syn = s.syn(HIGH, s.web(number::REMOTE));
         s.arrives(&syn);
