@@ -114,7 +114,7 @@ impl Machine {
         let mut groups = Groups::new(&capacity, settings, contents, &mut filters);
         let (node_addresses, other_nodes) = found_nodes(contents);
         for address in &node_addresses {
-            filters.add(Filter::Frontends, *address);
+            filters.add(Filter::Frontends, &Place::wildcard(*address));
         }
         let nodes = node_addresses.union(&other_nodes).copied().collect();
         let rows = Rows::new(capacity.frontends, &contents.frontends, nodes, &mut groups);
@@ -230,10 +230,12 @@ impl Machine {
             return;
         }
         for address in local.difference(&self.node_addresses) {
-            self.filters.add(Filter::Frontends, *address);
+            self.filters
+                .add(Filter::Frontends, &Place::wildcard(*address));
         }
         for address in self.node_addresses.difference(&local) {
-            self.filters.remove(Filter::Frontends, *address, now);
+            self.filters
+                .remove(Filter::Frontends, &Place::wildcard(*address), now);
         }
         self.rows.follow(local.union(&others).copied().collect());
         if local != self.node_addresses {

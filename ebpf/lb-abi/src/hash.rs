@@ -12,32 +12,39 @@ const MULTIPLIERS: [u64; 4] = [
 /// The same of port and protocol (square root of 11).
 const PORT_MULTIPLIER: u64 = 0x510e_527f_ade6_82d1;
 
-/// The bit of a filter that an address has: words are its bytes in the order they come, read as the machine reads them. An IPv4
-/// address is one word.
-///
-/// A sum of products (multilinear hashing): no multiplication waits for another, at every packet that comes.
-#[inline(always)]
-#[must_use]
-pub fn filter_bit(words: &[u32]) -> u32 {
-    (sum(words) >> 48) as u32
-}
+/// Where an address is in filters. It is hashed once for all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressHash(u64);
 
-/// The bit that a frontend's row has in its filter; `port` is in network order, read as the machine reads it. With neither port nor
-/// protocol it is the bit of the address.
-#[inline(always)]
-#[must_use]
-pub fn row_bit(words: &[u32], port: u16, protocol: u8) -> u32 {
-    let place = (port as u64) << 8 | protocol as u64;
-    (sum(words).wrapping_add(place.wrapping_mul(PORT_MULTIPLIER)) >> 48) as u32
-}
+impl AddressHash {
+    /// Of an address's words: its bytes in the order they come, read as the machine reads them. An IPv4 address is one word.
+    ///
+    /// A sum of products (multilinear hashing): no multiplication waits for another, at every packet that comes.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(words: &[u32]) -> Self {
+        let products = words
+            .iter()
+            .zip(MULTIPLIERS)
+            .map(|(word, multiplier)| (*word as u64).wrapping_mul(multiplier));
+        Self(products.fold(0, u64::wrapping_add))
+    }
 
-#[inline(always)]
-fn sum(words: &[u32]) -> u64 {
-    let products = words
-        .iter()
-        .zip(MULTIPLIERS)
-        .map(|(word, multiplier)| (*word as u64).wrapping_mul(multiplier));
-    products.fold(0u64, u64::wrapping_add)
+    /// The bit of a filter that the address has.
+    #[inline(always)]
+    #[must_use]
+    pub fn bit(self) -> u32 {
+        (self.0 >> 48) as u32
+    }
+
+    /// The bit that a frontend's row at the address has in its filter; `port` is in network order, read as the machine reads it. With
+    /// neither port nor protocol it is the bit of the address.
+    #[inline(always)]
+    #[must_use]
+    pub fn row_bit(self, port: u16, protocol: u8) -> u32 {
+        let place = (port as u64) << 8 | protocol as u64;
+        Self(self.0.wrapping_add(place.wrapping_mul(PORT_MULTIPLIER))).bit()
+    }
 }
 
 /// Hash by which a ring is asked: of the client's address and port, the frontend's port and protocol; not of the frontend's address, so

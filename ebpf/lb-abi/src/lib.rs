@@ -18,7 +18,7 @@ pub use config::{Config, config_flags};
 pub use flow::{FlowKey4, FlowKey6, FlowKind, FlowValue4, FlowValue6, flow_flags};
 pub use frontend::{Frontend, FrontendKey4, FrontendKey6, Scope, frontend_flags};
 pub use group::Group;
-pub use hash::{filter_bit, flow_hash, row_bit};
+pub use hash::{AddressHash, flow_hash};
 pub use reason::Reason;
 pub use socket::{NodeAddressKind, SocketKey, SocketValue};
 
@@ -92,7 +92,7 @@ pub const RING_SIZES: [u32; 11] = [
 pub const FILTER_WORDS: usize = 1024;
 /// Filter of addresses a client may address: frontends and this node's addresses that answer for NodePorts or SNAT.
 pub const FILTER_FRONTENDS: u32 = 0;
-/// Filter of the addresses of backends on this node.
+/// Filter of the backends on this node, by address, and by address, port and protocol.
 pub const FILTER_BACKENDS: u32 = 1;
 /// Filter of the rows of frontends, by address, port and protocol.
 pub const FILTER_ROWS: u32 = 2;

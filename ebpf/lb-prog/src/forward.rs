@@ -15,8 +15,8 @@ use crate::snat;
 use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::generated::bpf_loop;
 use lb_abi::{
-    Backend, Config, FILTER_BACKENDS, FlowKind, Frontend, Reason, UDP, backend_flags, config_flags,
-    filter_bit, flow_flags, frontend_flags,
+    AddressHash, Backend, Config, FILTER_BACKENDS, FlowKind, Frontend, Reason, UDP, backend_flags,
+    config_flags, flow_flags, frontend_flags,
 };
 
 /// Backends that are tried in the place of one that a client's port leads to already.
@@ -27,13 +27,19 @@ const NOBODY: u32 = u32::MAX;
 /// No verdict: there is no entry, or one that counts as absent.
 const ABSENT: Verdict = 257;
 
-/// The entry for a packet to a frontend, or what becomes of it without one. `INSIDE` says that a pod of this node sends it.
+/// The entry for a packet to a frontend, or what becomes of it without one. `hash` is the destination's; `INSIDE` says that a pod of this
+/// node sends it.
 #[inline(always)]
 pub(crate) fn forward<F: Family, const INSIDE: bool>(
     skb: Skb,
     packet: &Packet<F>,
+    hash: AddressHash,
     config: &Config,
 ) -> Result<&'static mut Flow<F>, Verdict> {
+    // What is for the node itself, mostly.
+    if !select::may_be_frontend(&packet.tuple, hash) {
+        return Err(NEXT);
+    }
     let mut verdict = ABSENT;
     if let Some(flow) = F::flow(&packet.tuple) {
         if is_quiet(flow, packet, config) {
@@ -198,10 +204,6 @@ fn tend_reply<F: Family>(skb: Skb, packet: &Packet<F>, key: &Tuple<F>, config: &
 #[inline(never)]
 fn open<F: Family, const INSIDE: bool>(skb: Skb, packet: &Packet<F>, config: &Config) -> Verdict {
     let client = &packet.tuple;
-    // What is for the node itself, mostly.
-    if !select::may_be_frontend(client) {
-        return NEXT;
-    }
     let port = client.ports.destination();
     let found = select::frontend::<F>(client.destination, port, client.protocol, INSIDE);
     let Some(frontend) = found else {
@@ -398,13 +400,21 @@ fn unserved<F: Family>(destination: F::Address) -> Verdict {
     }
 }
 
-/// A packet that is for no frontend, but perhaps for a backend itself. Where it begins something and its tuple is that of a flow's, the flow
-/// is over: else the backend's answer would be made the frontend's.
+/// A packet that is for no frontend, but perhaps for a backend itself. `hash` is the destination's.
+#[inline(always)]
+pub(crate) fn take_over<F: Family>(packet: &Packet<F>, hash: AddressHash) -> Verdict {
+    if filter_holds(FILTER_BACKENDS, hash.bit()) {
+        end_flow_of(packet)
+    } else {
+        NEXT
+    }
+}
+
+/// A packet for a backend itself. Where it begins something and its tuple is that of a flow's, the flow is over: else the backend's answer
+/// would be made the frontend's.
 #[inline(never)]
-pub(crate) fn take_over<F: Family>(packet: &Packet<F>) -> Verdict {
-    let is_first = packet.is_syn() || packet.tuple.protocol == UDP;
-    let bit = filter_bit(packet.tuple.destination.as_ref());
-    if !is_first || !filter_holds(FILTER_BACKENDS, bit) {
+pub(crate) fn end_flow_of<F: Family>(packet: &Packet<F>) -> Verdict {
+    if !packet.is_syn() && packet.tuple.protocol != UDP {
         return NEXT;
     }
     let key = packet.tuple.of_kind(FlowKind::Reply);

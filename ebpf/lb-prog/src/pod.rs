@@ -6,7 +6,7 @@ use crate::maps::{config, filter_holds};
 use crate::parse::{Locate, Packet, addresses};
 use crate::skb::{NEXT, PROCEED, Skb, Verdict, drop};
 use crate::uplink::{meet_backend, without_ports};
-use lb_abi::{Config, FILTER_BACKENDS, FILTER_FRONTENDS, FlowKind, Reason, filter_bit};
+use lb_abi::{AddressHash, Config, FILTER_BACKENDS, FILTER_FRONTENDS, FlowKind, Reason};
 
 /// What a pod sends: to a frontend, or an answer to itself.
 #[inline(never)]
@@ -19,34 +19,40 @@ pub(crate) fn ingress<F: Locate>(skb: Skb) -> Verdict {
     };
     // SAFETY: the packet has not changed since.
     let [_, destination] = unsafe { &*addresses };
-    let bit = filter_bit(destination.as_ref());
+    let hash = AddressHash::of(destination.as_ref());
     let to_itself = same(destination, &F::hairpin_address(config));
-    if !to_itself && !filter_holds(FILTER_FRONTENDS, bit) {
-        return if filter_holds(FILTER_BACKENDS, bit) {
+    if !to_itself && !filter_holds(FILTER_FRONTENDS, hash.bit()) {
+        return if filter_holds(FILTER_BACKENDS, hash.bit()) {
             meet_backend::<F>(skb)
         } else {
             NEXT
         };
     }
     match Packet::<F>::read(skb) {
-        Ok(packet) => translate(skb, packet, to_itself, config),
+        Ok(packet) => translate(skb, packet, hash, to_itself, config),
         Err(content) => without_ports::<F>(skb, &content, config),
     }
 }
 
 #[inline(always)]
-fn translate<F: Family>(skb: Skb, packet: &Packet<F>, to_itself: bool, config: &Config) -> Verdict {
+fn translate<F: Family>(
+    skb: Skb,
+    packet: &Packet<F>,
+    hash: AddressHash,
+    to_itself: bool,
+    config: &Config,
+) -> Verdict {
     let (found, kind) = if to_itself {
         (reply(skb, packet, config), FlowKind::Reply)
     } else {
-        let found = forward::<F, true>(skb, packet, config);
+        let found = forward::<F, true>(skb, packet, hash, config);
         (found, FlowKind::Forward)
     };
     match found {
         Ok(flow) => send(skb, packet, flow, kind),
         // The address by which a pod answers itself is nobody else's.
         Err(PROCEED) => drop(Reason::NoService),
-        Err(NEXT) => take_over(packet),
+        Err(NEXT) => take_over(packet, hash),
         Err(verdict) => verdict,
     }
 }

@@ -4,8 +4,8 @@ use crate::family::{Family, FrontendKey, Tuple};
 use crate::maps::{BACKENDS, GROUPS, RINGS, SLOTS, filter_holds};
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use lb_abi::{
-    Backend, FILTER_ROWS, Frontend, Group, RING_SIZES, RING_SLOTS_PER_CHUNK, SLOTS_PER_CHUNK,
-    Scope, filter_bit, flow_hash, frontend_flags, row_bit,
+    AddressHash, Backend, FILTER_ROWS, Frontend, Group, RING_SIZES, RING_SLOTS_PER_CHUNK,
+    SLOTS_PER_CHUNK, Scope, flow_hash, frontend_flags,
 };
 
 /// The frontend at an address, port (in network order) and protocol. Callers inside the cluster get the row for them where there is one.
@@ -30,13 +30,12 @@ pub(crate) fn frontend<F: Family>(
     Some(frontend)
 }
 
-/// Whether there may be a frontend where a client's packet goes, or at all ports of that address: a wrong yes costs lookups. A function of
-/// its own for the sake of the stack.
-#[inline(never)]
-pub(crate) fn may_be_frontend<F: Family>(client: &Tuple<F>) -> bool {
-    let words = client.destination.as_ref();
-    let bit = row_bit(words, client.ports.destination(), client.protocol);
-    filter_holds(FILTER_ROWS, bit) || filter_holds(FILTER_ROWS, filter_bit(words))
+/// Whether there is or lately was a frontend where a client's packet goes, or at all ports of that address: a wrong yes costs lookups.
+/// `hash` is the destination's.
+#[inline(always)]
+pub(crate) fn may_be_frontend<F: Family>(client: &Tuple<F>, hash: AddressHash) -> bool {
+    let bit = hash.row_bit(client.ports.destination(), client.protocol);
+    filter_holds(FILTER_ROWS, bit) || filter_holds(FILTER_ROWS, hash.bit())
 }
 
 /// Whether an address is a virtual one: nobody answers for those of its ports that are no frontends.

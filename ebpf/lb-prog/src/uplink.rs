@@ -1,13 +1,13 @@
 //! Uplinks: packets of clients come in, replies of this node's backends go out.
 
 use crate::family::Family;
-use crate::forward::{forward, reply, send, take_over};
+use crate::forward::{end_flow_of, forward, reply, send, take_over};
 use crate::maps::{config, filter_holds};
 use crate::parse::{Content, Locate, Packet, addresses};
 use crate::ping;
 use crate::select;
 use crate::skb::{NEXT, PROCEED, Skb, Verdict, drop};
-use lb_abi::{Config, FILTER_BACKENDS, FILTER_FRONTENDS, FlowKind, Reason, filter_bit};
+use lb_abi::{AddressHash, Config, FILTER_BACKENDS, FILTER_FRONTENDS, FlowKind, Reason};
 
 /// What comes in: for a frontend, from a backend elsewhere, or not ours.
 #[inline(always)]
@@ -17,9 +17,9 @@ pub(crate) fn ingress<F: Locate>(skb: Skb) -> Verdict {
     };
     // SAFETY: the packet has not changed since.
     let [_, destination] = unsafe { &*addresses };
-    let bit = filter_bit(destination.as_ref());
-    if !filter_holds(FILTER_FRONTENDS, bit) {
-        return if filter_holds(FILTER_BACKENDS, bit) {
+    let hash = AddressHash::of(destination.as_ref());
+    if !filter_holds(FILTER_FRONTENDS, hash.bit()) {
+        return if filter_holds(FILTER_BACKENDS, hash.bit()) {
             meet_backend::<F>(skb)
         } else {
             NEXT
@@ -29,7 +29,7 @@ pub(crate) fn ingress<F: Locate>(skb: Skb) -> Verdict {
         return NEXT;
     };
     match Packet::<F>::read(skb) {
-        Ok(packet) => translate(skb, packet, config),
+        Ok(packet) => translate(skb, packet, hash, config),
         Err(content) => without_ports::<F>(skb, &content, config),
     }
 }
@@ -38,14 +38,19 @@ pub(crate) fn ingress<F: Locate>(skb: Skb) -> Verdict {
 #[inline(never)]
 pub(crate) fn meet_backend<F: Locate>(skb: Skb) -> Verdict {
     match Packet::<F>::read(skb) {
-        Ok(packet) => take_over(packet),
+        Ok(packet) => end_flow_of(packet),
         Err(_) => NEXT,
     }
 }
 
 /// A port that replaces clients' is that of a reply, most likely, and of no frontend.
 #[inline(always)]
-fn translate<F: Family>(skb: Skb, packet: &Packet<F>, config: &Config) -> Verdict {
+fn translate<F: Family>(
+    skb: Skb,
+    packet: &Packet<F>,
+    hash: AddressHash,
+    config: &Config,
+) -> Verdict {
     let port = u16::from_be(packet.tuple.ports.destination());
     let mut kind = FlowKind::Reply;
     let mut found = Err(PROCEED);
@@ -54,12 +59,12 @@ fn translate<F: Family>(skb: Skb, packet: &Packet<F>, config: &Config) -> Verdic
     }
     if let Err(PROCEED) = found {
         kind = FlowKind::Forward;
-        found = forward::<F, false>(skb, packet, config);
+        found = forward::<F, false>(skb, packet, hash, config);
     }
     match found {
         Ok(flow) => send(skb, packet, flow, kind),
         // A process of the host may be a backend: then its address is a frontend's and a backend's.
-        Err(NEXT) => take_over(packet),
+        Err(NEXT) => take_over(packet, hash),
         Err(verdict) => verdict,
     }
 }
@@ -99,7 +104,8 @@ pub(crate) fn egress<F: Locate>(skb: Skb) -> Verdict {
     };
     // SAFETY: the packet has not changed since.
     let [source, _] = unsafe { &*addresses };
-    if !filter_holds(FILTER_BACKENDS, filter_bit(source.as_ref())) {
+    let hash = AddressHash::of(source.as_ref());
+    if !filter_holds(FILTER_BACKENDS, hash.bit()) {
         return NEXT;
     }
     let Some(config) = config() else {
@@ -108,6 +114,11 @@ pub(crate) fn egress<F: Locate>(skb: Skb) -> Verdict {
     let Ok(packet) = Packet::<F>::read(skb) else {
         return NEXT;
     };
+    // A pod asks others as well.
+    let bit = hash.row_bit(packet.tuple.ports.source(), packet.tuple.protocol);
+    if !filter_holds(FILTER_BACKENDS, bit) {
+        return NEXT;
+    }
     match reply(skb, packet, config) {
         Ok(flow) => send(skb, packet, flow, FlowKind::Reply),
         Err(PROCEED) => NEXT,

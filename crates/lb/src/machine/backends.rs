@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use lb_abi::backend_flags::{LOCAL, PRESENT, TERMINATING};
 
-use super::filters::{Filter, Filters};
+use super::filters::Filters;
 use super::place::{Place, address, octets};
 use super::ranges::{Ranges, Room};
 use super::steps::Steps;
@@ -76,7 +76,7 @@ impl Backends {
             backends.by_place.insert(place, id);
             backends.touched.insert(id);
             if row.flags & LOCAL != 0 {
-                filters.add(Filter::Backends, place.address);
+                filters.add_backend(&place);
             }
             backends.entries.insert(
                 id,
@@ -189,10 +189,10 @@ impl Backends {
             let row = entry.wanted();
             entry.row = row;
             if row.flags & LOCAL != 0 && was.flags & LOCAL == 0 {
-                filters.add(Filter::Backends, entry.place.address);
+                filters.add_backend(&entry.place);
             }
             if row.flags & LOCAL == 0 && was.flags & LOCAL != 0 {
-                filters.remove(Filter::Backends, entry.place.address, now);
+                filters.remove_backend(&entry.place, now);
             }
             let step = MapOp::Backend { id, backend: row };
             if entry.users > 0 {

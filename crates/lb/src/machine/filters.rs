@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use lb_abi::{FILTER_COUNT, FILTER_WORDS, row_bit};
+use lb_abi::{AddressHash, FILTER_COUNT, FILTER_WORDS};
 
 use super::place::Place;
 use super::steps::Steps;
 use crate::op::MapOp;
 
-/// How long an address stays in a filter when its last frontend or backend has gone: established flows go on, and a packet whose
-/// address is in no filter is not looked up.
+/// How long a row or an address stays in a filter when its last frontend or backend has gone: established flows go on, and a packet that
+/// is in no filter is not looked up.
 pub(super) const LINGER: Duration = Duration::from_secs(3600);
 
 /// Which filter.
@@ -68,21 +68,24 @@ impl Filters {
         }
     }
 
-    pub(super) fn add(&mut self, filter: Filter, address: IpAddr) {
-        self.join(filter, bit_of(address));
+    /// Puts a place in, or with that of the wildcard an address.
+    pub(super) fn add(&mut self, filter: Filter, place: &Place) {
+        self.join(filter, bit_of(place));
     }
 
-    pub(super) fn remove(&mut self, filter: Filter, address: IpAddr, now: Instant) {
-        self.lingering.push_back((now, filter, bit_of(address)));
+    pub(super) fn remove(&mut self, filter: Filter, place: &Place, now: Instant) {
+        self.lingering.push_back((now, filter, bit_of(place)));
     }
 
-    pub(super) fn add_row(&mut self, place: &Place) {
-        self.join(Filter::Rows, bit_of_row(place));
+    /// Puts in a backend of this node, and its address.
+    pub(super) fn add_backend(&mut self, place: &Place) {
+        self.add(Filter::Backends, place);
+        self.add(Filter::Backends, &Place::wildcard(place.address));
     }
 
-    /// At once: a flow that goes on is found before its row is looked for.
-    pub(super) fn remove_row(&mut self, place: &Place) {
-        self.leave(Filter::Rows, bit_of_row(place));
+    pub(super) fn remove_backend(&mut self, place: &Place, now: Instant) {
+        self.remove(Filter::Backends, place, now);
+        self.remove(Filter::Backends, &Place::wildcard(place.address), now);
     }
 
     fn join(&mut self, filter: Filter, bit: u32) {
@@ -117,19 +120,16 @@ impl Filters {
     }
 }
 
-fn bit_of(address: IpAddr) -> u32 {
-    bit_of_row(&Place::wildcard(address))
-}
-
-fn bit_of_row(place: &Place) -> u32 {
+fn bit_of(place: &Place) -> u32 {
     let port = u16::from_ne_bytes(place.port.to_be_bytes());
     let word = |bytes: &[u8]| u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    match place.address {
-        IpAddr::V4(address) => row_bit(&[word(&address.octets())], port, place.protocol),
+    let hash = match place.address {
+        IpAddr::V4(address) => AddressHash::of(&[word(&address.octets())]),
         IpAddr::V6(address) => {
             let octets = address.octets();
             let words = [0, 4, 8, 12].map(|first| word(&octets[first..]));
-            row_bit(&words, port, place.protocol)
+            AddressHash::of(&words)
         }
-    }
+    };
+    hash.row_bit(port, place.protocol)
 }

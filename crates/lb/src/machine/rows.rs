@@ -337,9 +337,9 @@ impl Rows {
         }
         for (place, has_come) in self.filtered.drain(..) {
             if has_come {
-                filters.add_row(&place);
+                filters.add(Filter::Rows, &place);
             } else {
-                filters.remove_row(&place);
+                filters.remove(Filter::Rows, &place, now);
             }
         }
         steps.freed |= self.going != [0; 2];
@@ -400,10 +400,10 @@ impl Rows {
         let is_there = entry.rows > 0;
         let is_programmed = is_there && entry.missing == 0;
         if is_there && !entry.filtered {
-            filters.add(Filter::Frontends, address);
+            filters.add(Filter::Frontends, &Place::wildcard(address));
         }
         if !is_there && entry.filtered {
-            filters.remove(Filter::Frontends, address, now);
+            filters.remove(Filter::Frontends, &Place::wildcard(address), now);
         }
         entry.filtered = is_there;
         if !is_there && entry.claims == 0 {

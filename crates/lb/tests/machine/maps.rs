@@ -7,8 +7,8 @@ use lb::{Capacity, Contents, FrontendKey, MapOp};
 use lb_abi::backend_flags::{LOCAL, PRESENT};
 use lb_abi::frontend_flags::{TWO_SCOPES, WILDCARD};
 use lb_abi::{
-    Backend, FILTER_BACKENDS, FILTER_COUNT, FILTER_FRONTENDS, FILTER_ROWS, FILTER_WORDS, Frontend,
-    Group, RING_SIZES, Scope, row_bit,
+    AddressHash, Backend, FILTER_BACKENDS, FILTER_COUNT, FILTER_FRONTENDS, FILTER_ROWS,
+    FILTER_WORDS, Frontend, Group, RING_SIZES, Scope,
 };
 
 use crate::reference::Row;
@@ -193,7 +193,7 @@ impl Maps {
         for (key, frontend) in &self.frontends {
             // Rows for those inside are looked for by way of the others.
             let is_asked = *key == with_scope(key, Scope::External);
-            if is_asked && !self.is_set(FILTER_ROWS, bit_of_row(key)) {
+            if is_asked && !self.has_row_bit(key) {
                 return Some(format!("{key:?} is not in the filter of rows"));
             }
             if frontend.flags & WILDCARD != 0 {
@@ -268,7 +268,10 @@ impl Maps {
                 return Some(format!("backend {id} is not there"));
             }
             let address = address(row.address);
-            if row.flags & LOCAL != 0 && !self.has_bit(FILTER_BACKENDS, address) {
+            let (_, port, protocol) = place_of(&row);
+            let is_found = self.has_bit(FILTER_BACKENDS, address)
+                && self.is_set(FILTER_BACKENDS, bit_of_place(address, port, protocol));
+            if row.flags & LOCAL != 0 && !is_found {
                 return Some(format!("{address} is not in the filter of backends"));
             }
         }
@@ -286,6 +289,10 @@ impl Maps {
 
     pub(crate) fn has_bit(&self, filter: u32, address: IpAddr) -> bool {
         self.is_set(filter, bit_of(address))
+    }
+
+    pub(crate) fn has_row_bit(&self, key: &FrontendKey) -> bool {
+        self.is_set(FILTER_ROWS, bit_of_row(key))
     }
 
     fn is_set(&self, filter: u32, bit: usize) -> bool {
@@ -376,7 +383,7 @@ pub(crate) fn bit_of_row(key: &FrontendKey) -> usize {
     bit_of_place(address_of(key), u16::from_be_bytes(port), protocol)
 }
 
-fn bit_of_place(address: IpAddr, port: u16, protocol: u8) -> usize {
+pub(crate) fn bit_of_place(address: IpAddr, port: u16, protocol: u8) -> usize {
     let words = |octets: &[u8]| -> Vec<u32> {
         let word = |octets: &[u8]| u32::from_ne_bytes(octets.try_into().expect("four bytes"));
         octets.chunks(4).map(word).collect()
@@ -385,7 +392,8 @@ fn bit_of_place(address: IpAddr, port: u16, protocol: u8) -> usize {
         IpAddr::V4(address) => words(&address.octets()),
         IpAddr::V6(address) => words(&address.octets()),
     };
-    row_bit(&words, u16::from_ne_bytes(port.to_be_bytes()), protocol) as usize
+    let port = u16::from_ne_bytes(port.to_be_bytes());
+    AddressHash::of(&words).row_bit(port, protocol) as usize
 }
 
 fn place_of(row: &Backend) -> (IpAddr, u16, u8) {

@@ -10,7 +10,7 @@ use lb_abi::backend_flags::{LOCAL, PRESENT, TERMINATING};
 use lb_abi::frontend_flags::{NO_SOCKET, RING, ROUTABLE, TWO_SCOPES, WILDCARD};
 use lb_abi::{FrontendKey4, FrontendKey6, RING_SIZES, Scope, TCP, UDP};
 
-use crate::maps::{address_of, bit_of, bit_of_row};
+use crate::maps::{address_of, bit_of, bit_of_place, bit_of_row};
 
 /// A row of frontends and what it leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +138,7 @@ impl Expected {
             if says(|backend| backend.is_local) {
                 flags |= LOCAL;
                 self.filters[1].insert(bit_of(backend.address));
+                self.filters[1].insert(bit_of_place(backend.address, backend.port, *protocol));
             }
             if !says(|backend| backend.state == BackendState::Active) {
                 flags |= TERMINATING;

@@ -41,7 +41,7 @@ fn steps_come_in_the_order_that_is_safe() {
     let removed = node.apply();
     assert_eq!(
         kinds(&removed),
-        ["remove", "filter", "grace", "group", "free", "epoch"]
+        ["remove", "grace", "group", "free", "epoch"]
     );
 }
 
@@ -162,7 +162,7 @@ fn node_ports_follow_the_addresses_of_the_node() {
     node.wish.node_addresses = BTreeSet::from([address("10.0.0.2")]);
     assert_eq!(
         kinds(&node.apply()),
-        ["filter", "node", "set", "remove", "filter", "grace"]
+        ["filter", "node", "set", "remove", "grace"]
     );
     assert!(has(&node, "0.0.0.0") && !has(&node, "10.0.0.1") && has(&node, "10.0.0.2"));
     assert_eq!(node.machine.report().frontends, 3);
@@ -403,26 +403,26 @@ fn an_id_has_another_generation_each_time_even_over_a_restart() {
 }
 
 #[test]
-fn filters_hold_addresses_while_flows_may_go_on() {
+fn filters_hold_addresses_and_rows_while_flows_may_go_on() {
     let mut node = Node::new(CAPACITY);
     node.set("a", complete(&["@10.0.1.1"])).apply();
     let bits = |node: &Node| {
-        let frontend = node.maps.has_bit(FILTER_FRONTENDS, address("172.16.1.1"));
-        (
-            frontend,
+        [
+            node.maps.has_bit(FILTER_FRONTENDS, address("172.16.1.1")),
             node.maps.has_bit(FILTER_BACKENDS, address("10.0.1.1")),
-        )
+            node.maps.has_row_bit(&row("172.16.1.1", 80)),
+        ]
     };
-    assert_eq!(bits(&node), (true, true));
+    assert_eq!(bits(&node), [true; 3]);
     node.unset("a").apply();
     node.now += Duration::from_secs(3599);
     node.apply();
-    assert_eq!(bits(&node), (true, true));
+    assert_eq!(bits(&node), [true; 3]);
     node.restart(&Settings::default());
     node.apply();
     node.now += Duration::from_secs(3600);
     node.apply();
-    assert_eq!(bits(&node), (false, false));
+    assert_eq!(bits(&node), [false; 3]);
 }
 
 #[test]

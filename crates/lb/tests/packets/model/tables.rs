@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use lb::{FrontendKey, MapOp};
 use lb_abi::{
-    Backend, Config, FILTER_COUNT, FILTER_WORDS, Frontend, FrontendKey4, FrontendKey6, Group,
-    NodeAddressKind, Scope, filter_bit,
+    AddressHash, Backend, Config, FILTER_COUNT, FILTER_WORDS, Frontend, FrontendKey4, FrontendKey6,
+    Group, NodeAddressKind, Scope,
 };
 
 /// The maps' contents.
@@ -103,7 +103,7 @@ impl Tables {
     }
 
     pub(crate) fn passes_filter(&self, filter: u32, address: IpAddr) -> bool {
-        let bit = filter_bit(&words(address));
+        let bit = AddressHash::of(&words(address)).bit();
         self.filters[filter as usize][bit as usize / 64] >> (bit % 64) & 1 == 1
     }
 
