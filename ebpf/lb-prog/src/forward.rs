@@ -136,8 +136,11 @@ fn tend<F: Family>(skb: Skb, packet: &Packet<F>, config: &Config) -> Verdict {
             return drop(Reason::NoRoute);
         }
         if !is_settled(key, flow) {
-            let source = hop.snat_source(config);
-            if !is_unspecified(&source) && !same(&source, &flow.source) {
+            let way = flow.becomes(key.protocol);
+            if let Some(source) = hop.snat_source(skb, &way, config)
+                && !is_unspecified(source)
+                && !same(source, &flow.source)
+            {
                 forget(key, flow);
                 return ABSENT;
             }
@@ -246,9 +249,10 @@ fn open<F: Family, const INSIDE: bool>(skb: Skb, packet: &Packet<F>, config: &Co
         if !hop.find(skb, &key) {
             return drop(Reason::NoRoute);
         }
-        key.source = hop.snat_source(config);
-        if is_unspecified(&key.source) {
-            return drop(Reason::NoSnatAddress);
+        match hop.snat_source(skb, &key, config) {
+            // SAFETY: a reference.
+            Some(source) if !is_unspecified(source) => key.source = unsafe { F::read(source) },
+            _ => return drop(Reason::NoSnatAddress),
         }
         entry.difference = difference_of(&key, client);
         if !snat::claim(skb, client, &mut key, entry, config) {

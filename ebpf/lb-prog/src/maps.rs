@@ -1,14 +1,15 @@
 //! The maps. Names and meaning are those of `lb_abi::map`; sizes here are small defaults that user space overrides when it loads the object.
 
 use crate::family::{Family, Flow, V6, bytes};
+use crate::next_hop::SnatSource;
 use crate::parse::Packet;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_abi::{
-    Backend, Config, FILTER_COUNT, FILTER_WORDS, FlowKey4, FlowKey6, FlowValue4, FlowValue6,
-    Frontend, FrontendKey4, FrontendKey6, NodeAddressKind, RING_SLOTS_PER_CHUNK, Reason,
-    SLOTS_PER_CHUNK, SocketKey, SocketValue,
+    AddressHash, Backend, Config, FILTER_COUNT, FILTER_WORDS, FlowKey4, FlowKey6, FlowValue4,
+    FlowValue6, Frontend, FrontendKey4, FrontendKey6, NodeAddressKind, RING_SLOTS_PER_CHUNK,
+    Reason, SLOTS_PER_CHUNK, SocketKey, SocketValue,
 };
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -68,6 +69,26 @@ pub(crate) fn scratch<F: Family>() -> Option<&'static mut Flow<F>> {
     let scratch = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: no entry is larger than this one, every value of its bytes is an entry, and it is this processor's own.
     Some(unsafe { &mut *(&raw mut (*scratch).entry).cast() })
+}
+
+/// The sources that replace clients', by family and a hash of the destination.
+#[btf_map]
+static SNAT_SOURCES: PerCpuArray<[u64; 8], { 2 << SNAT_SOURCE_BITS }> = PerCpuArray::new();
+
+const SNAT_SOURCE_BITS: u32 = 7;
+
+const _: () = assert!(size_of::<SnatSource<V6>>() <= size_of::<[u64; 8]>());
+
+/// Where the source for a destination is remembered, or another's of the same hash.
+#[inline(always)]
+pub(crate) fn snat_source<F: Family>(
+    destination: AddressHash,
+) -> Option<&'static mut SnatSource<F>> {
+    let family = u32::from(F::HEADER_CHECKSUM) << SNAT_SOURCE_BITS;
+    let place = destination.bit() >> (16 - SNAT_SOURCE_BITS);
+    let memory = SNAT_SOURCES.get_ptr_mut(family | place)?;
+    // SAFETY: no row is larger than the element, every value of its bytes is a row, and it is this processor's own.
+    Some(unsafe { &mut *memory.cast() })
 }
 
 /// What the agent says now.
