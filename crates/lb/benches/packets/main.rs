@@ -1,8 +1,9 @@
 //! Nanoseconds per packet, and what a wish costs.
 //!
-//! `cargo bench -p lb --bench packets`, as root, on a quiet machine. Every packet is run once (`BPF_PROG_TEST_RUN`), fresh, because a program
-//! that rewrites its packet takes another way the second time; the kernel's own clock measures the run and is part of it. What is passed or
-//! dropped as it came is run in a loop too. The first row is the overhead: a frame that is not IP, which the program leaves at its first test.
+//! `cargo bench -p lb --bench packets`, as root, on a quiet machine. Every packet is run once (`BPF_PROG_TEST_RUN`), fresh: the kernel's own
+//! clock measures the run and is part of it. What is passed or dropped as it came is run in a loop too, and so are packets of established
+//! flows, whose entries make each of them the packet of the next. The first row is the overhead: a frame that is not IP, which the program
+//! leaves at its first test.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,34 +12,32 @@
     reason = "a bench talks to a person and fails by panicking"
 )]
 
-#[path = "../tests/packets/fixture/mod.rs"]
+#[path = "../../tests/packets/fixture/mod.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod fixture;
-#[path = "../tests/packets/model/mod.rs"]
+mod machine;
+#[path = "../../tests/packets/model/mod.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod model;
-#[path = "../tests/packets/packet/mod.rs"]
+#[path = "../../tests/packets/packet/mod.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod packet;
+mod walk;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use fixture::cast::Cast;
 use fixture::clock::second;
 use fixture::kernel::{CAPACITY, Kernel};
 use fixture::services::{self, NODE_PORT, number};
 use fixture::{Place, agent};
-use lb::{
-    Algorithm, Backend, BackendState, Capacity, Frontend, FrontendAddress, Protocol, Service, Wish,
-};
-use lb_abi::{FlowKind, RING_SIZES, RING_SLOTS_PER_CHUNK, SLOTS_PER_CHUNK};
+use lb::Capacity;
+use lb_abi::FlowKind;
 use model::{Flow, FlowKey, Hook, Tuple, Verdict};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use packet::{ACK, End, Packet, SYN};
+use walk::Walk;
 
 /// Runs of each row, as those of the incumbent's figures.
 const RUNS: usize = 30_000;
@@ -48,7 +47,7 @@ const LOOP: u32 = 1_000_000;
 const FLOWS: usize = 262_144;
 
 fn main() {
-    machine();
+    machine::run();
     let Some(place) = Place::make("bench") else {
         return;
     };
@@ -170,65 +169,73 @@ impl Bench {
             &closed,
             beside,
         );
-        self.established(cast, &name, &syn);
+        self.established(cast, &name);
         self.new_flows(cast, &name);
     }
 
-    fn established(&self, cast: &Cast, name: &dyn Fn(&str) -> String, syn: &dyn Fn(End) -> Packet) {
-        let data = |to: End| syn(to).flags(ACK);
+    fn established(&mut self, cast: &Cast, name: &dyn Fn(&str) -> String) {
         let rows = [
             (
                 "established, to a remote backend",
-                cast.vip(number::REMOTE),
-                80,
+                (cast.vip(number::REMOTE), 80),
                 "409/440",
             ),
             (
                 "established, NodePort to a remote backend",
-                cast.node,
-                NODE_PORT,
+                (cast.node, NODE_PORT),
                 "419/442",
             ),
             (
                 "established, to a local backend",
-                cast.vip(number::LOCAL),
-                80,
+                (cast.vip(number::LOCAL), 80),
                 "489/526",
             ),
         ];
-        for (text, address, port, incumbent) in rows {
-            let to = (address, port);
-            self.once(Hook::UplinkIn, &syn(to));
-            let beside = Beside {
+        for (text, to, incumbent) in rows {
+            let names = [name(text), name(&format!("reply: {text}"))];
+            let beside = [incumbent, "326/346"].map(|incumbent| Beside {
                 incumbent,
                 budget: "110",
+            });
+            let walks = self.connect(cast, to);
+            let single = |walk: &Walk| {
+                let frame = walk.frame();
+                let times = self.times(walk.hook, |_| frame.clone());
+                (times, self.verdict(walk.hook, &frame))
             };
-            self.single(&name(text), Hook::UplinkIn, |_| data(to).bytes(), beside);
-            let forward = Tuple {
-                source: syn(to).source,
-                destination: to,
-                protocol: lb_abi::TCP,
-            };
-            let flow = self.kernel.flow(forward.forward()).unwrap();
-            let reply = Packet::tcp(flow.destination, flow.source, ACK);
-            let is_local = flow.ifindex == 0;
-            let hook = if is_local {
-                Hook::UplinkOut
-            } else {
-                Hook::UplinkIn
-            };
-            let beside = Beside {
-                incumbent: "326/346",
-                budget: "110",
-            };
-            self.once(hook, &reply);
-            self.single(
-                &name(&format!("reply: {text}")),
-                hook,
-                |_| reply.bytes(),
-                beside,
-            );
+            let singles = walks.each_ref().map(single);
+            // Not before, because they take the connection's own entries.
+            let loops = walks.map(|walk| walk.time(&mut self.kernel, self.interfaces.uplink));
+            for row in 0..2 {
+                let (times, verdict) = &singles[row];
+                let best = loops[row].to_string();
+                print_row(&names[row], times, &best, *verdict, beside[row]);
+            }
+            self.kernel.forget_flows();
         }
+    }
+
+    /// Makes a connection, and walks that are like its two directions: each between its own packet and another.
+    fn connect(&self, cast: &Cast, to: End) -> [Walk; 2] {
+        let there = tuple((cast.client, 40_000), to);
+        self.once(Hook::UplinkIn, &packet_of(&there).flags(SYN));
+        let forward = self.kernel.flow(there.forward()).unwrap();
+        let back = tuple(forward.destination, forward.source);
+        let client = (cast.far_client, 40_001);
+        let (hook, other_back) = if forward.ifindex == 0 {
+            (Hook::UplinkOut, tuple((cast.lone_pod, 8081), client))
+        } else {
+            let source = (spare_address(cast.node, 1), 40_001);
+            let backend = (cast.other_remote_pod, 8081);
+            (Hook::UplinkIn, tuple(backend, source))
+        };
+        self.once(hook, &packet_of(&back));
+        let reply = self.kernel.flow(back.turned().reply()).unwrap();
+        let other = tuple(client, (cast.vip(number::RING), 80));
+        [
+            Walk::new(Hook::UplinkIn, FlowKind::Forward, forward, &[there, other]),
+            Walk::new(hook, FlowKind::Reply, reply, &[back, other_back]),
+        ]
     }
 
     fn new_flows(&mut self, cast: &Cast, name: &dyn Fn(&str) -> String) {
@@ -294,12 +301,15 @@ impl Bench {
             self.kernel.set_flows(pairs(&forward));
             self.kernel.set_flows(pairs(&reply));
             let times = self.times_in_second(flows, &frames, &order);
+            let walk = self.walk_through(flows, &order);
+            let best = walk.time(&mut self.kernel, self.interfaces.uplink);
+            self.kernel.set_flows(pairs(flows));
             let beside = Beside {
                 incumbent: "",
                 budget: "500",
             };
             let verdict = self.verdict(Hook::UplinkIn, &frames[0]);
-            print_row(&name, &times, "-", verdict, beside);
+            print_row(&name, &times, &best.to_string(), verdict, beside);
             let late = second() - 3;
             self.kernel.set_flows(pairs(&seen(&forward, late)));
             self.kernel.set_flows(pairs(&seen(&reply, late)));
@@ -310,6 +320,19 @@ impl Bench {
             print_row(&name, &times, "-", verdict, Beside::default());
         }
         self.kernel.forget_flows();
+    }
+
+    /// Through all flows in that order.
+    fn walk_through(&self, flows: &Flows, order: &[usize]) -> Walk {
+        let ((_, kind), sample) = flows[0];
+        let kind = if kind == FlowKind::Forward as u8 {
+            FlowKind::Forward
+        } else {
+            FlowKind::Reply
+        };
+        let tuple = |place: &usize| walk::on_the_wire(flows[*place].0);
+        let tuples: Vec<Tuple> = order.iter().map(tuple).collect();
+        Walk::new(Hook::UplinkIn, kind, sample, &tuples)
     }
 
     /// Entries are written at the beginning of a second, as if each had just had a packet, and packets are run until it ends.
@@ -340,19 +363,11 @@ impl Bench {
     fn flows(&mut self, cast: &Cast) -> (Flows, Flows) {
         let syn = Packet::tcp((cast.client, 40_000), (cast.vip(number::REMOTE), 80), SYN);
         self.once(Hook::UplinkIn, &syn);
-        let sample = Tuple {
-            source: syn.source,
-            destination: syn.destination,
-            protocol: lb_abi::TCP,
-        };
+        let sample = tuple(syn.source, syn.destination);
         let model = self.kernel.flow(sample.forward()).unwrap();
         let answer = Packet::tcp(model.destination, model.source, SYN | ACK);
         self.once(Hook::UplinkIn, &answer);
-        let after = Tuple {
-            source: model.source,
-            destination: model.destination,
-            protocol: lb_abi::TCP,
-        };
+        let after = tuple(model.source, model.destination);
         let forward = self.kernel.flow(sample.forward()).unwrap();
         let reply = self.kernel.flow(after.reply()).unwrap();
         self.kernel.forget_flows();
@@ -386,12 +401,20 @@ fn seen(flows: &[(FlowKey, Flow)], last_seen: u32) -> Flows {
 }
 
 /// The packet that an entry is for.
-fn frame_of((tuple, kind): FlowKey) -> Vec<u8> {
-    if kind == FlowKind::Forward as u8 {
-        Packet::tcp(tuple.source, tuple.destination, ACK).bytes()
-    } else {
-        Packet::tcp(tuple.destination, tuple.source, ACK).bytes()
+fn frame_of(key: FlowKey) -> Vec<u8> {
+    packet_of(&walk::on_the_wire(key)).bytes()
+}
+
+fn tuple(source: End, destination: End) -> Tuple {
+    Tuple {
+        source,
+        destination,
+        protocol: lb_abi::TCP,
     }
+}
+
+fn packet_of(tuple: &Tuple) -> Packet {
+    Packet::tcp(tuple.source, tuple.destination, ACK)
 }
 
 /// One of many clients behind the router of the other uplink.
@@ -454,103 +477,4 @@ fn shuffled(count: usize) -> Vec<usize> {
         order.swap(place, usize::try_from(state >> 33).unwrap() % (place + 1));
     }
     order
-}
-
-/// Services and backends of the machine's rows.
-const SERVICES: usize = 10_000;
-const BACKENDS: usize = 10;
-
-fn machine() {
-    println!("Rings, best of 9");
-    for size in &RING_SIZES[1..] {
-        let count = usize::try_from(size / 100).unwrap().clamp(2, 1000);
-        let names: Vec<[u8; 8]> = (0..count).map(usize::to_be_bytes).collect();
-        let best = (0..9)
-            .map(|_| timed(|| lb::ring(*size, 7, &names)).1)
-            .min()
-            .unwrap();
-        println!("  {size:>6} ordinals, {count:>4} backends: {best:>10.1?}");
-    }
-    let capacity = Capacity {
-        frontends: 65_536,
-        groups: 65_536,
-        backends: 1 << 18,
-        slots: 512 * SLOTS_PER_CHUNK,
-        ring_slots: 8192 * RING_SLOTS_PER_CHUNK,
-        ..CAPACITY
-    };
-    for algorithm in [Algorithm::Random, Algorithm::Maglev] {
-        let mut wish = big_wish(algorithm);
-        let mut machine = agent::machine(capacity);
-        let (steps, cold) = timed(|| agent::steps(&mut machine, &wish));
-        println!("{SERVICES} services of {BACKENDS} backends, {algorithm:?}");
-        println!("  cold: {cold:?}, {} steps", steps.len());
-        assert_eq!(machine.report().withheld, [], "the tables are large enough");
-        let (again, nothing) = timed(|| agent::steps(&mut machine, &wish));
-        println!("  the same again: {nothing:?}, {} steps", again.len());
-        let mut times: Vec<Duration> = (0..200)
-            .map(|number| {
-                change(&mut wish, number);
-                timed(|| agent::steps(&mut machine, &wish)).1
-            })
-            .collect();
-        times.sort_unstable();
-        println!("  one endpoint: p50 {:?}, p99 {:?}", times[100], times[197]);
-    }
-}
-
-fn timed<T>(function: impl FnOnce() -> T) -> (T, Duration) {
-    let begin = Instant::now();
-    let result = function();
-    (result, begin.elapsed())
-}
-
-fn big_wish(algorithm: Algorithm) -> Wish {
-    let service = |number: usize| {
-        let backends: Vec<Backend> = (0..BACKENDS).map(|pod| endpoint(number, pod)).collect();
-        let backends: Arc<[Backend]> = backends.into();
-        let address = Ipv4Addr::from(0x0a60_0000 + u32::try_from(number).unwrap());
-        let frontend = Frontend {
-            address: FrontendAddress::LoadBalancer(address.into()),
-            port: 80,
-            protocol: Protocol::Tcp,
-            external: backends.clone(),
-            internal: backends,
-        };
-        let service = Service {
-            algorithm,
-            frontends: vec![frontend],
-        };
-        (name_of(number), Arc::new(service))
-    };
-    Wish {
-        services: (0..SERVICES).map(service).collect::<BTreeMap<_, _>>(),
-        ..Wish::default()
-    }
-}
-
-fn name_of(number: usize) -> Arc<str> {
-    format!("space/service-{number}").into()
-}
-
-fn endpoint(service: usize, pod: usize) -> Backend {
-    let number = u32::try_from(service * 16 + pod).unwrap();
-    Backend {
-        address: Ipv4Addr::from(0x0aa0_0000 + number).into(),
-        port: 8080,
-        is_local: pod == 0,
-        state: BackendState::Active,
-    }
-}
-
-/// One endpoint of one service becomes another.
-fn change(wish: &mut Wish, number: usize) {
-    let name = name_of(number * 37 % SERVICES);
-    let mut service = Service::clone(&wish.services[&name]);
-    let mut backends = service.frontends[0].external.to_vec();
-    backends[3] = endpoint(number * 37 % SERVICES, 12);
-    let backends: Arc<[Backend]> = backends.into();
-    service.frontends[0].external = backends.clone();
-    service.frontends[0].internal = backends;
-    wish.services.insert(name, Arc::new(service));
 }
