@@ -266,14 +266,20 @@ impl Rows {
         match (old, new) {
             (None, None) => {}
             (Some(_), None) => {
-                self.going[family] += 1;
-                steps.internals_gone.insert(key);
+                steps.internals.remove(&key);
+                if steps.internals_new.remove(&key) {
+                    self.used[family] -= 1;
+                } else {
+                    self.going[family] += 1;
+                    steps.internals_gone.insert(key);
+                }
             }
             (_, Some(internal)) => {
                 if steps.internals_gone.remove(&key) {
                     self.going[family] -= 1;
-                } else {
-                    self.used[family] += u32::from(old.is_none());
+                } else if old.is_none() {
+                    self.used[family] += 1;
+                    steps.internals_new.insert(key);
                 }
                 if old != new {
                     steps.unpublished |= old.is_some();

@@ -432,3 +432,23 @@ proptest! {
         world.check_end();
     }
 }
+
+#[test]
+fn a_row_for_those_inside_that_is_given_up_at_once_is_never_written() {
+    // The lesser name waits for room, and takes the second frontend over from the other in the plan that gives it to that.
+    let first = Spec {
+        is_maglev: false,
+        frontends: vec![(0, 0, false, 1, true), (1, 0, true, 0, false)],
+        lists: [[0, 0, 0, 0, 0, 1], [0, 1, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0]],
+    };
+    let second = Spec {
+        is_maglev: false,
+        frontends: vec![(1, 0, true, 0, true)],
+        lists: [[0; 6], [0, 0, 0, 0, 1, 0], [0; 6]],
+    };
+    let mut world = World::new(TIGHT);
+    for (name, spec) in [first, second].into_iter().enumerate() {
+        world.edit(&Edit::Service(name, Some(spec)));
+        world.settle();
+    }
+}
