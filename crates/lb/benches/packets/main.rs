@@ -223,7 +223,7 @@ impl Bench {
         let back = tuple(forward.destination, forward.source);
         let client = (cast.far_client, 40_001);
         let (hook, other_back) = if forward.ifindex == 0 {
-            (Hook::UplinkOut, tuple((cast.lone_pod, 8081), client))
+            (Hook::UplinkOut, tuple((cast.lone_pod, 8080), client))
         } else {
             let source = (spare_address(cast.node, 1), 40_001);
             let backend = (cast.other_remote_pod, 8081);
