@@ -2,7 +2,7 @@
 
 use lb_abi::FlowKind;
 
-use crate::fixture::clock::second;
+use crate::fixture::clock::steady_second;
 use crate::fixture::kernel::Kernel;
 use crate::model::{Flow, FlowKey, Hook, Tuple};
 use crate::{Flows, packet_of, pairs, seen};
@@ -55,11 +55,11 @@ impl Walk {
     pub(crate) fn time(&self, kernel: &mut Kernel, ifindex: u32) -> u64 {
         let mut rounds = Vec::new();
         while rounds.len() < ROUNDS {
-            let now = second();
+            let now = steady_second();
             kernel.set_flows(pairs(&seen(&self.flows, now)));
             let times = (0..RUNS).map(|run| self.run(kernel, ifindex, run));
             let mean = times.sum::<u64>() / RUNS as u64;
-            if second() == now {
+            if steady_second() == now {
                 rounds.push(mean);
             }
         }
