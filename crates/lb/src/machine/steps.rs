@@ -30,13 +30,13 @@ pub(super) struct Steps {
     pub(super) unpublished: bool,
 
     pub(super) internals_gone: BTreeSet<FrontendKey>,
-    /// Those of `internals` that the map does not have yet. If one is given up again, nothing is written of it.
-    pub(super) internals_new: BTreeSet<FrontendKey>,
     pub(super) groups_gone: Vec<MapOp>,
     pub(super) backends_gone: Vec<MapOp>,
 
     /// Room was made that the next difference may use.
     pub(super) freed: bool,
+    /// Those of `internals` that the map does not have yet. If one is given up again, nothing is written of it.
+    pub(super) internals_new: BTreeSet<FrontendKey>,
 }
 
 impl Steps {

@@ -1,7 +1,7 @@
 //! Ports that replace a client's.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_abi::Reason;
 
@@ -38,26 +38,19 @@ fn neighbour(address: IpAddr, last: u8) -> IpAddr {
 /// tells whether its checksum is over the ports as well.
 fn balanced_client(s: &Scene<'_, '_>, frontend: IpAddr) -> IpAddr {
     let sum = |address: IpAddr| u32::from(!checksum::of(&[&octets(address)]));
-    let others = sum(zero_last_word(s.cast.far_client)) + sum(frontend);
+    let others = sum(with_last_word(s.cast.far_client, 0)) + sum(frontend);
     let wanted = sum(s.cast.node) + sum(s.cast.remote_pod) + 2 * 0xffff - others;
-    let last = u16::try_from(wanted % 0xffff).unwrap().to_be_bytes();
-    match s.cast.far_client {
-        IpAddr::V4(address) => {
-            let [a, b, ..] = address.octets();
-            [a, b, last[0], last[1]].into()
-        }
-        IpAddr::V6(address) => {
-            let mut octets = address.octets();
-            octets[14..].copy_from_slice(&last);
-            octets.into()
-        }
-    }
+    with_last_word(s.cast.far_client, u16::try_from(wanted % 0xffff).unwrap())
 }
 
-fn zero_last_word(address: IpAddr) -> IpAddr {
+fn with_last_word(address: IpAddr, word: u16) -> IpAddr {
     match address {
-        IpAddr::V4(address) => (u32::from(address) & !0xffff).to_be_bytes().into(),
-        IpAddr::V6(address) => (u128::from(address) & !0xffff).to_be_bytes().into(),
+        IpAddr::V4(address) => {
+            Ipv4Addr::from(u32::from(address) & !0xffff | u32::from(word)).into()
+        }
+        IpAddr::V6(address) => {
+            Ipv6Addr::from(u128::from(address) & !0xffff | u128::from(word)).into()
+        }
     }
 }
 
