@@ -3,7 +3,7 @@
 //! `cargo bench -p lb --bench packets`, as root, on a quiet machine. Every packet is run once (`BPF_PROG_TEST_RUN`), fresh: the kernel's own
 //! clock measures the run and is part of it. What is passed or dropped as it came is run in a loop too, and so are packets of established
 //! flows, whose entries make each of them the packet of the next. The first row is the overhead: a frame that is not IP, which the program
-//! leaves at its first test.
+//! leaves at its first test. All rows are measured in several passes, so that what disturbs the machine for some seconds decides none.
 
 #![expect(
     clippy::unwrap_used,
@@ -22,6 +22,7 @@ mod model;
 #[path = "../../tests/packets/packet/mod.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod packet;
+mod table;
 mod walk;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -37,12 +38,19 @@ use model::{Flow, FlowKey, Hook, Tuple, Verdict};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use packet::{ACK, End, Packet, SYN};
+use table::{Beside, Measured, Table};
 use walk::Walk;
 
-/// Runs of each row, as those of the incumbent's figures.
-const RUNS: usize = 30_000;
+/// Passes over all rows.
+const PASSES: usize = 3;
+/// Single runs of each row in a pass: in all as many as those of the incumbent's figures.
+const RUNS: usize = 10_000;
 /// Repetitions of a loop.
 const LOOP: u32 = 1_000_000;
+/// Loops of a row in a pass.
+const LOOPS: usize = 3;
+/// Seconds of a row of many flows in a pass.
+const SECONDS: usize = 3;
 /// Flows among which packets choose at random.
 const FLOWS: usize = 262_144;
 
@@ -66,13 +74,7 @@ type Flows = Vec<(FlowKey, Flow)>;
 struct Bench {
     kernel: Kernel,
     interfaces: fixture::Interfaces,
-}
-
-/// What is known of one of the incumbent's paths, and what is aimed at.
-#[derive(Clone, Copy, Default)]
-struct Beside {
-    incumbent: &'static str,
-    budget: &'static str,
+    table: Table,
 }
 
 impl Bench {
@@ -92,23 +94,26 @@ impl Bench {
             wish.node_addresses.extend(spare);
         }
         kernel.perform(&agent::steps(&mut machine, &wish));
-        Self { kernel, interfaces }
+        Self {
+            kernel,
+            interfaces,
+            table: Table::default(),
+        }
     }
 
     fn run(mut self) {
         println!(
-            "\nNanoseconds per packet; single runs: {RUNS} of each, with the clock's overhead"
+            "\nNanoseconds per packet; single runs: {PASSES} × {RUNS} of each, with the clock's overhead"
         );
-        println!(
-            "{:<60} {:>6} {:>6} {:>6} {:>7}  {:<9} {:<12} budget",
-            "", "min", "p50", "p99", "loop", "verdict", "incumbent"
-        );
-        for family in services::BOTH {
-            self.run_family(&Cast::of(family));
+        for _ in 0..PASSES {
+            for family in services::BOTH {
+                self.run_family(&Cast::of(family));
+            }
+            for family in services::BOTH {
+                self.run_random(&Cast::of(family));
+            }
         }
-        for family in services::BOTH {
-            self.run_random(&Cast::of(family));
-        }
+        self.table.print();
     }
 
     fn run_family(&mut self, cast: &Cast) {
@@ -200,16 +205,19 @@ impl Bench {
             let walks = self.connect(cast, to);
             let single = |walk: &Walk| {
                 let frame = walk.frame();
-                let times = self.times(walk.hook, |_| frame.clone());
-                (times, self.verdict(walk.hook, &frame))
+                Measured {
+                    singles: self.times(walk.hook, |_| frame.clone()),
+                    best: None,
+                    verdict: self.verdict(walk.hook, &frame),
+                }
             };
             let singles = walks.each_ref().map(single);
             // Not before, because they take the connection's own entries.
             let loops = walks.map(|walk| walk.time(&mut self.kernel, self.interfaces.uplink));
-            for row in 0..2 {
-                let (times, verdict) = &singles[row];
-                let best = loops[row].to_string();
-                print_row(&names[row], times, &best, *verdict, beside[row]);
+            for (row, singles) in singles.into_iter().enumerate() {
+                let best = Some(loops[row]);
+                let measured = Measured { best, ..singles };
+                self.table.add(&names[row], measured, beside[row]);
             }
             self.kernel.forget_flows();
         }
@@ -271,24 +279,28 @@ impl Bench {
     }
 
     /// A row of single runs, and a loop of what is not changed by its run.
-    fn both(&self, name: &str, hook: Hook, frame: &[u8], beside: Beside) {
-        let loops = (0..7).map(|_| self.time(hook, frame, LOOP));
-        let best = loops.min().unwrap();
-        let times = self.times(hook, |_| frame.to_vec());
-        let verdict = self.verdict(hook, frame);
-        print_row(name, &times, &best.to_string(), verdict, beside);
+    fn both(&mut self, name: &str, hook: Hook, frame: &[u8], beside: Beside) {
+        let loops = (0..LOOPS).map(|_| self.time(hook, frame, LOOP));
+        let measured = Measured {
+            best: loops.min(),
+            singles: self.times(hook, |_| frame.to_vec()),
+            verdict: self.verdict(hook, frame),
+        };
+        self.table.add(name, measured, beside);
     }
 
-    fn single(&self, name: &str, hook: Hook, frame: impl Fn(usize) -> Vec<u8>, beside: Beside) {
-        let verdict = self.verdict(hook, &frame(RUNS));
-        print_row(name, &self.times(hook, frame), "-", verdict, beside);
+    fn single(&mut self, name: &str, hook: Hook, frame: impl Fn(usize) -> Vec<u8>, beside: Beside) {
+        let measured = Measured {
+            verdict: self.verdict(hook, &frame(RUNS)),
+            singles: self.times(hook, frame),
+            best: None,
+        };
+        self.table.add(name, measured, beside);
     }
 
     fn times(&self, hook: Hook, frame: impl Fn(usize) -> Vec<u8>) -> Vec<u64> {
         let time = |run| self.time(hook, &frame(run), 1);
-        let mut times: Vec<u64> = (0..RUNS).map(time).collect();
-        times.sort_unstable();
-        times
+        (0..RUNS).map(time).collect()
     }
 
     /// Packets of many flows in no order.
@@ -300,24 +312,32 @@ impl Bench {
             let order = shuffled(flows.len());
             self.kernel.set_flows(pairs(&forward));
             self.kernel.set_flows(pairs(&reply));
-            let times = self.times_in_second(flows, &frames, &order);
+            let singles = self.times_in_second(flows, &frames, &order);
             let walk = self.walk_through(flows, &order);
-            let best = walk.time(&mut self.kernel, self.interfaces.uplink);
+            let best = Some(walk.time(&mut self.kernel, self.interfaces.uplink));
             self.kernel.set_flows(pairs(flows));
             let beside = Beside {
                 incumbent: "",
                 budget: "500",
             };
             let verdict = self.verdict(Hook::UplinkIn, &frames[0]);
-            print_row(&name, &times, &best.to_string(), verdict, beside);
+            let measured = Measured {
+                singles,
+                best,
+                verdict,
+            };
+            self.table.add(&name, measured, beside);
             let late = second() - 3;
             self.kernel.set_flows(pairs(&seen(&forward, late)));
             self.kernel.set_flows(pairs(&seen(&reply, late)));
             let run = |place: &usize| self.time(Hook::UplinkIn, &frames[*place], 1);
-            let mut times: Vec<u64> = order.iter().take(100_000).map(run).collect();
-            times.sort_unstable();
+            let measured = Measured {
+                singles: order.iter().take(RUNS).map(run).collect(),
+                best: None,
+                verdict,
+            };
             let name = format!("{name}, each its first of a second");
-            print_row(&name, &times, "-", verdict, Beside::default());
+            self.table.add(&name, measured, Beside::default());
         }
         self.kernel.forget_flows();
     }
@@ -343,10 +363,10 @@ impl Bench {
         order: &[usize],
     ) -> Vec<u64> {
         let mut times = Vec::new();
-        for round in 0..8 {
+        for round in 0..SECONDS {
             let now = next_second();
             self.kernel.set_flows(pairs(&seen(flows, now)));
-            let start = round * order.len() / 8;
+            let start = round * order.len() / SECONDS;
             for place in order.iter().cycle().skip(start) {
                 let time = self.time(Hook::UplinkIn, &frames[*place], 1);
                 if second() != now {
@@ -355,7 +375,6 @@ impl Bench {
                 times.push(time);
             }
         }
-        times.sort_unstable();
         times
     }
 
@@ -442,19 +461,6 @@ fn spare_address(node: IpAddr, number: usize) -> IpAddr {
         }
         IpAddr::V6(node) => Ipv6Addr::from(u128::from(node) + u128::from(number)).into(),
     }
-}
-
-fn print_row(name: &str, times: &[u64], best: &str, verdict: Verdict, beside: Beside) {
-    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
-    println!(
-        "{name:<60} {:>6} {:>6} {:>6} {best:>7}  {:<9} {:<12} {}",
-        times[0],
-        at(50),
-        at(99),
-        format!("{verdict:?}"),
-        beside.incumbent,
-        beside.budget
-    );
 }
 
 /// Waits for a second to begin.

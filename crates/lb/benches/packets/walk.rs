@@ -11,8 +11,8 @@ use crate::{Flows, packet_of, pairs, seen};
 const STEPS: u32 = 250;
 /// Runs of a round, which must all be within a second: the first packet of a flow in a second takes another way.
 const RUNS: usize = 400;
-/// Rounds, of which the best counts.
-const ROUNDS: usize = 9;
+/// Rounds of a pass, of which the best counts.
+const ROUNDS: usize = 3;
 
 /// Flows in the order in which a packet goes through them.
 pub(crate) struct Walk {
