@@ -193,10 +193,15 @@ const LOG_LEVEL: &str = "log-level";
 const LOG_FORMAT: &str = "log-format";
 const DEBUG: &str = "debug";
 
+/// Least writes per second.
+const SLOWEST: f64 = 0.001;
+/// Most writes per second, and at once.
+const MOST: f64 = 1e6;
+
 /// Values of `loadBalancerClass` that ask for addresses, each while its key is true.
 const CLASSES: [(&str, &str); 2] = [
-    (BGP, "io.cilium/bgp-control-plane"),
-    (L2_ANNOUNCEMENTS, "io.cilium/l2-announcer"),
+    (BGP, plan::snapshot::BGP_CLASS),
+    (L2_ANNOUNCEMENTS, plan::snapshot::L2_ANNOUNCER_CLASS),
 ];
 
 /// The command line's grammar.
@@ -405,12 +410,13 @@ impl Values<'_> {
 
     fn pace(&self) -> Result<Option<Rate>, Error> {
         let number = |text: &str| {
-            text.parse::<f64>()
-                .ok()
-                .filter(|number| number.is_finite() && *number >= 0.0)
+            let number = text.parse::<f64>().ok();
+            number.filter(|number| *number == 0.0 || (SLOWEST..=MOST).contains(number))
         };
-        let per_second = self.parse(QPS, "a number of writes per second", number)?;
-        let burst = self.parse(BURST, "a number of writes", number)?;
+        let bounds = "0, or a number of writes per second from 0.001 to 1000000";
+        let per_second = self.parse(QPS, bounds, number)?;
+        let bounds = "0, or a number of writes from 0.001 to 1000000";
+        let burst = self.parse(BURST, bounds, number)?;
         let burst = if burst == 0.0 {
             2.0 * per_second
         } else {

@@ -121,9 +121,14 @@ impl ServiceFacts {
         }
     }
 
-    /// The addresses of `status.loadBalancer.ingress`, in order; they may repeat themselves.
+    /// The addresses of `status.loadBalancer.ingress` that nodes serve, in order; they may repeat themselves.
     pub fn ingress_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.ingress.iter().filter_map(Ingress::address)
+    }
+
+    /// All addresses of `status.loadBalancer.ingress`, in order; they may repeat themselves.
+    pub fn shown_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.ingress.iter().filter_map(Ingress::shown)
     }
 
     /// Whether `type` is `LoadBalancer`.
@@ -278,21 +283,37 @@ pub struct TransportPort {
     pub protocol: Protocol,
 }
 
+/// The `loadBalancerClass` of Services that belong to whoever announces them by BGP.
+pub const BGP_CLASS: &str = "io.cilium/bgp-control-plane";
+/// The `loadBalancerClass` of Services that belong to whoever announces them on the local network.
+pub const L2_ANNOUNCER_CLASS: &str = "io.cilium/l2-announcer";
+
 /// An entry of `status.loadBalancer.ingress`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ingress {
-    /// An address and nothing else.
+    /// An address that nodes serve (`ipMode: VIP`).
     Address(IpAddr),
-    /// Anything else: a host name, or an address with a mode or ports.
+    /// An address that somebody in front of the nodes serves (any other `ipMode`).
+    Proxied(IpAddr),
+    /// No address: a host name.
     Foreign,
 }
 
 impl Ingress {
-    /// The address, where it is one.
+    /// The address, where it is one that nodes serve.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         match self {
             Self::Address(address) => Some(*address),
+            Self::Proxied(_) | Self::Foreign => None,
+        }
+    }
+
+    /// The address, whoever serves it.
+    #[must_use]
+    pub fn shown(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) | Self::Proxied(address) => Some(*address),
             Self::Foreign => None,
         }
     }

@@ -207,17 +207,21 @@ async fn keys_say_who_is_served() -> Outcome {
     }
     operator.terminate()?;
 
-    // Who is no longer served loses what was given here.
+    // Who is no longer served keeps what was given here, and nobody else gets it.
     let usual = stage.operator("usual", &[])?;
-    for name in ["l2", "dual"] {
-        stage.await_service(name, &[], &[]).await?;
-    }
     for name in ["plain", "bgp"] {
-        eventually("it has one address", async || {
+        eventually("it has an address that nobody else has", async || {
             let (addresses, conditions) = stage.service_status(name).await?;
-            Ok((addresses.len() == 1 && conditions == [SATISFIED]).then_some(()))
+            let [address] = addresses.as_slice() else {
+                return Ok(None);
+            };
+            let is_new = !["10.0.0.1", "10.0.0.2"].contains(&address.as_str());
+            Ok((is_new && conditions == [SATISFIED]).then_some(()))
         })
         .await?;
+    }
+    for (name, address) in [("l2", "10.0.0.1"), ("dual", "10.0.0.2")] {
+        stage.await_service(name, &[address], &[SATISFIED]).await?;
     }
     usual.terminate()
 }

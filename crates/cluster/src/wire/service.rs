@@ -209,24 +209,15 @@ struct IngressJson {
     ip: String,
     /// The API server writes `VIP` itself where a writer says nothing.
     ip_mode: Option<String>,
-    hostname: String,
-    ports: Vec<Value>,
 }
 
 impl From<IngressJson> for Ingress {
     fn from(json: IngressJson) -> Self {
-        let IngressJson {
-            ip,
-            ip_mode,
-            hostname,
-            ports,
-        } = json;
-        let is_plain = matches!(ip_mode.as_deref(), None | Some("VIP"))
-            && hostname.is_empty()
-            && ports.is_empty();
-        match ip.parse() {
-            Ok(address) if is_plain => Self::Address(address),
-            Ok(_) | Err(_) => Self::Foreign,
+        let IngressJson { ip, ip_mode } = json;
+        match (ip.parse(), ip_mode.as_deref()) {
+            (Ok(address), None | Some("VIP")) => Self::Address(address),
+            (Ok(address), Some(_)) => Self::Proxied(address),
+            (Err(_), _) => Self::Foreign,
         }
     }
 }
@@ -357,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ingress_entry_is_an_address_only_if_it_is_nothing_else() {
+    fn an_ingress_entry_with_an_address_is_that_address_whatever_else_it_says() {
         let address = |text: &str| Ingress::Address(text.parse().unwrap());
         let rows = [
             (json!({"ip": "10.0.0.1"}), address("10.0.0.1")),
@@ -371,15 +362,15 @@ mod tests {
             ),
             (
                 json!({"ip": "10.0.0.1", "ipMode": "Proxy"}),
-                Ingress::Foreign,
+                Ingress::Proxied("10.0.0.1".parse().unwrap()),
             ),
             (
                 json!({"ip": "10.0.0.1", "hostname": "a.example"}),
-                Ingress::Foreign,
+                address("10.0.0.1"),
             ),
             (
                 json!({"ip": "10.0.0.1", "ports": [{"port": 80, "protocol": "TCP"}]}),
-                Ingress::Foreign,
+                address("10.0.0.1"),
             ),
             (json!({"hostname": "a.example"}), Ingress::Foreign),
             (json!({"ip": "no address"}), Ingress::Foreign),

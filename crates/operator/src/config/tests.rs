@@ -145,7 +145,12 @@ fn a_value_of_the_wrong_form_is_an_error_that_names_key_and_form() {
         (
             "operator-k8s-client-qps",
             "-1",
-            "a number of writes per second",
+            "0, or a number of writes per second from 0.001 to 1000000",
+        ),
+        (
+            "operator-k8s-client-burst",
+            "1e300",
+            "0, or a number of writes from 0.001 to 1000000",
         ),
         (
             "default-lb-service-ipam",

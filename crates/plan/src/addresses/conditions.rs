@@ -51,6 +51,7 @@ fn of_service(
         // Nothing is said of a wish that the next plan may fulfil, as long as there is nothing else to write.
         (Role::Served, Satisfaction::Waits(_)) if !is_new => return None,
         (Role::Served, satisfaction) => verdict(satisfaction),
+        (Role::LeftAlone, _) => return None,
         (Role::Released, _) => Vec::new(),
         // It is as good as gone: not even a foreign entry of its status matters any more.
         (Role::Going, _) if !loses(service) => return None,

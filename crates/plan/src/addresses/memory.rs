@@ -114,7 +114,7 @@ impl Memory {
                 && is_ours
             {
                 facts
-                    .ingress_addresses()
+                    .shown_addresses()
                     .for_each(|address| ledger.lift(address));
             }
         }

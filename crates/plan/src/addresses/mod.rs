@@ -18,6 +18,7 @@
 //!   lowest free address comes first, of the oldest pool that selects the Service.
 //! * A pool that is disabled, in conflict, being deleted or has an invalid selector gives nothing out, and leaves to
 //!   Services what they have. An invalid block costs itself. [`rejected`] names what is not carried out.
+//! * A Service that is ours no more only because the operator was started with other settings keeps what it has.
 //! * An address that a Service loses is given to another only by a later plan, when the status no longer shows it.
 
 mod conditions;
@@ -155,7 +156,7 @@ fn figures(services: &[Settled<'_>], at_rest: usize, counts: &[(&Pool<'_>, Count
         .iter()
         .filter(|settled| match settled.service.role {
             Role::Served | Role::Going => true,
-            Role::Released => false,
+            Role::LeftAlone | Role::Released => false,
         });
     let unsatisfied = services
         .iter()

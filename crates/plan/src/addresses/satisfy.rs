@@ -39,7 +39,7 @@ pub(super) fn satisfy<'a>(
     let services = services.into_iter().map(|mut service| {
         let satisfaction = match service.role {
             Role::Served => supply(&mut service, ledger),
-            Role::Going | Role::Released => Satisfaction::Unasked,
+            Role::Going | Role::LeftAlone | Role::Released => Satisfaction::Unasked,
         };
         Settled {
             service,
@@ -78,7 +78,7 @@ fn keep<'a>(services: &mut [Service<'a>], ledger: &mut Ledger<'a>) {
 fn may_keep<'a>(service: &Service<'a>, address: IpAddr, ledger: &Ledger<'a>) -> bool {
     match service.role {
         Role::Served => service.request.admits(address) && ledger.leaves(address, service),
-        Role::Going => true,
+        Role::Going | Role::LeftAlone => true,
         Role::Released => false,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::pools::Pool;
 use super::sharing::{DifferentPods, Namespaces, Terms};
 use super::{SERVICE_CONDITION, Settings};
-use crate::snapshot::{IpFamily, IpFamilyPolicy};
+use crate::snapshot::{BGP_CLASS, IpFamily, IpFamilyPolicy, L2_ANNOUNCER_CLASS};
 use crate::{NamespacedName, ServiceFacts};
 
 /// A setting that is an annotation: its name, and the older one that counts where the newer is absent.
@@ -60,6 +60,8 @@ pub(super) enum Role {
     Served,
     /// It is being deleted: it is given nothing and keeps what it has until it is gone.
     Going,
+    /// It would be ours under other settings, and was once: it keeps what it has, and nothing is written.
+    LeftAlone,
     /// It is not ours any more: it loses what it has, and our condition.
     Released,
 }
@@ -95,6 +97,7 @@ impl<'a> Service<'a> {
         let role = match (is_ours(facts, settings), is_known) {
             (true, _) if facts.is_being_deleted => Role::Going,
             (true, _) => Role::Served,
+            (false, true) if may_be_ours(facts) => Role::LeftAlone,
             (false, true) => Role::Released,
             (false, false) => return None,
         };
@@ -111,7 +114,7 @@ impl<'a> Service<'a> {
 
     /// The addresses in its status, which may repeat themselves.
     pub(super) fn shown(&self) -> impl Iterator<Item = IpAddr> + use<'a> {
-        self.facts.ingress_addresses()
+        self.facts.shown_addresses()
     }
 
     /// Whether it has this address.
@@ -162,6 +165,13 @@ fn is_ours(facts: &ServiceFacts, settings: &Settings) -> bool {
             None => settings.classless,
             Some(class) => settings.classes.contains(class),
         }
+}
+
+/// Whether there are settings by which it is ours.
+fn may_be_ours(facts: &ServiceFacts) -> bool {
+    let class = facts.load_balancer_class.as_deref();
+    facts.is_load_balancer()
+        && class.is_none_or(|class| [BGP_CLASS, L2_ANNOUNCER_CLASS].contains(&class))
 }
 
 fn terms<'a>(name: &'a NamespacedName, facts: &'a ServiceFacts) -> Terms<'a> {

@@ -12,10 +12,9 @@ use ipnet::IpNet;
 use super::gate::Gate;
 use super::known::Known;
 use super::{Settings, WithoutEndpoints};
-use crate::snapshot::{EndpointSliceFacts, Ingress, NamespacedName, ServiceFacts, TrafficPolicy};
-
-/// The class of Services that belong to whoever announces them by BGP.
-const BGP_CLASS: &str = "io.cilium/bgp-control-plane";
+use crate::snapshot::{
+    BGP_CLASS, EndpointSliceFacts, Ingress, NamespacedName, ServiceFacts, TrafficPolicy,
+};
 
 /// For each entry of type Service, by name of the advertisement and place in it: the prefixes, in order and each once,
 /// or why its selector cannot be evaluated.

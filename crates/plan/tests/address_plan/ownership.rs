@@ -79,6 +79,39 @@ fn a_service_of_another_type_or_class_is_released_in_one_write() {
 }
 
 #[test]
+fn a_service_that_other_settings_left_keeps_its_address_which_nobody_else_gets() {
+    let mut world = World::with_pool(cidrs(&["10.0.0.0/24"]));
+    world.services(&["web"]);
+    world.settle();
+    world.settings.classless = false;
+    world.service("bgp", |service| {
+        service.load_balancer_class = Some("io.cilium/bgp-control-plane".to_owned());
+    });
+    world.writes = Default::default();
+    world.settle();
+    assert_eq!(world.writes.services, 1, "nothing is written to the other");
+    assert_eq!(world.ingress("web"), ["10.0.0.0"]);
+    assert_eq!(world.ingress("bgp"), ["10.0.0.1"]);
+    world.settings.classless = true;
+    assert_eq!(world.settle(), 0);
+}
+
+#[test]
+fn an_address_that_somebody_in_front_serves_is_kept_and_becomes_ours() {
+    let mut world = World::with_pool(cidrs(&["10.0.0.0/24"]));
+    world.service("web", |service| {
+        let address = "10.0.0.5".parse().expect("an address");
+        service
+            .ingress
+            .push(plan::snapshot::Ingress::Proxied(address));
+    });
+    world.service("older", |service| service.created = None);
+    world.settle();
+    assert_eq!(world.ingress("web"), ["10.0.0.5"]);
+    assert_eq!(world.ingress("older"), ["10.0.0.0"]);
+}
+
+#[test]
 fn services_of_other_types_and_classes_are_not_touched() {
     let mut world = World::with_pool(cidrs(&["10.0.0.0/24"]));
     world.service("cluster-ip", |service| {

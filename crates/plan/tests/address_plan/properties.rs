@@ -368,11 +368,8 @@ proptest! {
         let mut world = world(&events);
         let plan = world.plan();
         let loses = plan.services.iter().any(|op| {
-            let shown = &world.snapshot.services[&op.name].ingress;
-            shown.iter().any(|entry| match entry {
-                Ingress::Address(address) => !op.ingress.contains(address),
-                Ingress::Foreign => false,
-            })
+            let mut shown = world.snapshot.services[&op.name].shown_addresses();
+            shown.any(|address| !op.ingress.contains(&address))
         });
         let rounds = world.settle();
         prop_assert!(rounds <= if loses { 3 } else { 1 }, "{} rounds after {:#?}", rounds, plan);
@@ -453,10 +450,7 @@ proptest! {
             if facts.is_being_deleted {
                 continue;
             }
-            let shown: BTreeSet<IpAddr> = facts.ingress.iter().filter_map(|entry| match entry {
-                Ingress::Address(address) => Some(*address),
-                Ingress::Foreign => None,
-            }).collect();
+            let shown: BTreeSet<IpAddr> = facts.shown_addresses().collect();
             let asked = facts.annotations.get("lbipam.cilium.io/ips").cloned().unwrap_or_default();
             let asked: BTreeSet<IpAddr> = asked.split(',').filter_map(|text| text.parse().ok()).collect();
             let has_all = if asked.is_empty() {

@@ -317,6 +317,7 @@ impl World {
         entries
             .map(|entry| match entry {
                 Ingress::Address(address) => address.to_string(),
+                Ingress::Proxied(address) => format!("{address} (proxied)"),
                 Ingress::Foreign => "foreign".to_owned(),
             })
             .collect()
@@ -383,12 +384,7 @@ impl World {
             .snapshot
             .services
             .iter()
-            .flat_map(|(name, facts)| {
-                facts.ingress.iter().filter_map(move |entry| match entry {
-                    Ingress::Address(address) => Some((*address, name)),
-                    Ingress::Foreign => None,
-                })
-            })
+            .flat_map(|(name, facts)| facts.shown_addresses().map(move |address| (address, name)))
             .collect();
         shown.sort();
         shown.dedup();
