@@ -16,7 +16,7 @@
 //! [`planner`] asks each question again only when something it depends on has changed. Four tasks on one thread.
 //! [`reconcile`](mod@reconcile) is the only one that writes objects of users, and only while [`lease`] says that this
 //! process leads. Nothing is written that is so already: what the watch has not confirmed yet is remembered
-//! ([`writes`]), so that the plan sees the cluster as it was left.
+//! ([`writes`]), so that the plan sees the cluster as it was left, and so is what is just being given ([`promised`]).
 
 pub mod apply;
 pub mod cleanup;
@@ -27,6 +27,7 @@ pub mod lease;
 pub mod metrics;
 pub mod pace;
 pub mod planner;
+pub mod promised;
 pub mod reconcile;
 pub mod unconfirmed;
 pub mod writes;

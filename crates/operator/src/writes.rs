@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 use crate::apply::{Applied, Failure, FailureSort, Key, Op, apply};
 use crate::metrics::{self, Metrics};
 use crate::pace::{Pace, Rate, Spacing, Turn};
+use crate::promised::Promised;
 use crate::unconfirmed::Unconfirmed;
 
 /// Writes under way at once, each on a connection of its own. An API server answers one in some 5 ms, so 32 keep it
@@ -40,7 +41,10 @@ pub struct Writes {
     running: FuturesUnordered<BoxFuture<'static, Outcome>>,
     under_way: BTreeSet<Key>,
     failed: BTreeMap<Key, Attempts>,
+    promised: Promised,
     unconfirmed: Unconfirmed,
+    /// When the newest plan was taken.
+    replaced_at: Option<Instant>,
     tally: Tally,
 }
 
@@ -82,14 +86,17 @@ impl Writes {
             running: FuturesUnordered::new(),
             under_way: BTreeSet::new(),
             failed: BTreeMap::new(),
+            promised: Promised::default(),
             unconfirmed: Unconfirmed::default(),
+            replaced_at: None,
             tally: Tally::default(),
         }
     }
 
-    /// The snapshot as it is with what we wrote.
+    /// The snapshot as it is with what we wrote, and with the addresses that we are just giving.
     pub fn correct(&mut self, snapshot: &Arc<Snapshot>, now: Instant) -> Arc<Snapshot> {
-        self.unconfirmed.correct(snapshot, now)
+        let written = self.unconfirmed.correct(snapshot, now);
+        self.promised.correct(written)
     }
 
     /// What the plan must know of earlier writes.
@@ -116,6 +123,7 @@ impl Writes {
         let mut wanted = BTreeSet::new();
         let mut summaries = Vec::new();
         self.queue.clear();
+        self.replaced_at = Some(now);
         for op in ops {
             let key = op.key();
             let waits = self
@@ -163,6 +171,9 @@ impl Writes {
             if op.is_summary() {
                 self.spacing.start(key.clone(), now);
             }
+            if let Op::Service(op) = &op {
+                self.promised.note(op);
+            }
             self.under_way.insert(key);
             let client = self.client.clone();
             self.running.push(Box::pin(async move {
@@ -196,6 +207,11 @@ impl Writes {
                 result: result_label,
             })
             .inc();
+        if let Op::Service(op) = &op
+            && is_known(&result)
+        {
+            self.promised.forget(&op.name);
+        }
         match result {
             Ok(applied) => {
                 self.failed.remove(&key);
@@ -262,7 +278,9 @@ impl Writes {
             .failed
             .iter()
             .filter(|(key, _)| !self.under_way.contains(key));
-        let again = attempts.map(|(_, attempts)| attempts.again_at).min();
+        let again = attempts.map(|(_, attempts)| attempts.again_at);
+        // The newest plan has taken up those before it: they wait for a place or, as summaries, for their turn.
+        let again = again.filter(|at| Some(*at) > self.replaced_at).min();
         [again, self.unconfirmed.deadline(), self.spacing.deadline()]
             .into_iter()
             .flatten()
@@ -281,7 +299,9 @@ impl Writes {
         self.running.clear();
         self.under_way.clear();
         self.failed.clear();
+        self.promised = Promised::default();
         self.unconfirmed = Unconfirmed::default();
+        self.replaced_at = None;
         self.spacing = Spacing::default();
         self.paced_until = None;
         self.count_pending();
@@ -313,6 +333,14 @@ impl Writes {
         self.metrics
             .pending
             .set(i64::try_from(pending).unwrap_or(i64::MAX));
+    }
+}
+
+/// Whether the end of a write tells if it was carried out.
+fn is_known(result: &Result<Applied, Failure>) -> bool {
+    match result.as_ref().map_err(|failure| failure.sort) {
+        Ok(_) | Err(FailureSort::Stale | FailureSort::Refused) => true,
+        Err(FailureSort::Passing) => false,
     }
 }
 
@@ -360,6 +388,34 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_failed_write_of_a_summary_wakes_nobody_before_its_turn() {
+        let config = kube::Config::new("http://127.0.0.1".parse().unwrap());
+        let client = kube::Client::try_from(config).unwrap();
+        let mut writes = Writes::new(client, None, Arc::default());
+        let op = Op::Pool(plan::addresses::PoolOp {
+            name: "pool".to_owned(),
+            resource_version: None,
+            conditions: Vec::new(),
+        });
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let failure = Failure {
+            reason: "forbidden".to_owned(),
+            sort: FailureSort::Refused,
+        };
+        writes.spacing.start(op.key(), start);
+        writes.fail(op.key(), op.clone(), failure, start);
+        assert!(
+            writes.deadline() <= Some(after(250)),
+            "for the next attempt"
+        );
+        for millis in [300, 600, 999] {
+            writes.replace(vec![op.clone()], after(millis));
+            assert_eq!(writes.deadline(), Some(after(1000)), "at {millis} ms");
+        }
+    }
 
     #[test]
     fn pauses_double_up_to_half_a_minute() {

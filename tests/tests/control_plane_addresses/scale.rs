@@ -1,4 +1,4 @@
-//! Two thousand Services.
+//! Many Services, at once and while others are written.
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,10 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 const SERVICES: usize = 2000;
+/// Services that come while the operator writes.
+const LIVE: usize = 300;
+/// Step between their names, so that they come in another order than that of names.
+const STEP: usize = 7919;
 /// Requests under way at once while the test makes them.
 const AT_ONCE: usize = 16;
 
@@ -17,7 +21,7 @@ const AT_ONCE: usize = 16;
 #[tokio::test]
 async fn two_thousand_services_are_served_by_one_write_each_in_little_memory() -> Outcome {
     let stage = Stage::set("addresses-scale").await?;
-    make_services(&stage).await?;
+    make_services(&stage, SERVICES).await?;
     stage.pool("p", &json!({"blocks": [{"cidr": "10.128.0.0/16"}]}))?;
     let begin = Instant::now();
     // The election's usual times: on a busy machine the short ones of the other tests would end the leader's term.
@@ -47,19 +51,35 @@ async fn two_thousand_services_are_served_by_one_write_each_in_little_memory() -
         writes.pools
     );
     assert!(resident < 40, "{resident} MB");
-    every_address_is_given_once(&stage).await?;
+    every_address_is_given_once(&stage, SERVICES).await?;
     operator.terminate()
 }
 
-async fn make_services(stage: &Stage) -> Outcome {
+/// Services of one second are served in the order of their names. One that comes before another whose address is just
+/// being written does not get that address.
+#[tokio::test]
+async fn services_that_come_while_others_are_written_are_written_once_each() -> Outcome {
+    let stage = Stage::set("addresses-live").await?;
+    stage.pool("p", &json!({"blocks": [{"cidr": "10.0.0.0/16"}]}))?;
+    let operator = stage.operator("first", &[])?;
+    stage.await_counts("p", 65536, 65536).await?;
+    make_services(&stage, LIVE).await?;
+    let left = 65536 - u64::try_from(LIVE)?;
+    stage.await_counts("p", 65536, left).await?;
+    assert_eq!(stage.status_writes()?.services, u64::try_from(LIVE)?);
+    every_address_is_given_once(&stage, LIVE).await?;
+    operator.terminate()
+}
+
+async fn make_services(stage: &Stage, count: usize) -> Outcome {
     let mut running = JoinSet::new();
-    for number in 0..SERVICES {
+    for number in 0..count {
         if running.len() == AT_ONCE {
             running.join_next().await.ok_or("one is running")??;
         }
         let services = stage.services("default");
         let service = json!({
-            "metadata": {"name": format!("service-{number:04}"), "labels": {"app": "web"}},
+            "metadata": {"name": format!("service-{:04}", number * STEP % count), "labels": {"app": "web"}},
             "spec": {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false,
                 "selector": {"app": "web"}, "ports": [{"port": 80}]},
         });
@@ -75,7 +95,7 @@ async fn make_services(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-async fn every_address_is_given_once(stage: &Stage) -> Outcome {
+async fn every_address_is_given_once(stage: &Stage, count: usize) -> Outcome {
     let services: Api<Service> = stage.services("default");
     let mut addresses: Vec<_> = services
         .list(&ListParams::default())
@@ -85,6 +105,6 @@ async fn every_address_is_given_once(stage: &Stage) -> Outcome {
         .collect();
     addresses.sort();
     addresses.dedup();
-    assert_eq!(addresses.len(), SERVICES);
+    assert_eq!(addresses.len(), count);
     Ok(())
 }
