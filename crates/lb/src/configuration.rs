@@ -16,7 +16,7 @@ use crate::settings::Settings;
 /// Seconds without a packet after which a flow is as good as over. Those of Cilium's connection table: an idle TCP connection may sleep for two
 /// hours, and an unanswered one or UDP for a minute. One that has ended counts for as long as Linux remembers it at the backend
 /// (`TCP_TIMEWAIT_LEN`), which Cilium forgets after 10.
-const TCP_TIMEOUT: u32 = 8000;
+pub(crate) const TCP_TIMEOUT: u32 = 8000;
 const SYN_TIMEOUT: u32 = 60;
 const CLOSING_TIMEOUT: u32 = 60;
 const UDP_TIMEOUT: u32 = 60;

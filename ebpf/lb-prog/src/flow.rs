@@ -74,7 +74,8 @@ impl<F: Family> Flow<F> {
         } else {
             config.syn_timeout
         };
-        now.wrapping_sub(self.last_seen) > timeout
+        // Another processor may be a second ahead: an entry that was seen after now is not old.
+        now.wrapping_sub(self.last_seen) as i32 > timeout as i32
     }
 
     /// Counts a packet. Packets of one flow come on one processor as a rule; where not, a count may be lost, which is cheaper than

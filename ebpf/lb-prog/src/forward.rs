@@ -132,18 +132,17 @@ fn tend<F: Family>(skb: Skb, packet: &Packet<F>, config: &Config) -> Verdict {
     }
     if flow.has(flow_flags::SNAT) {
         let mut hop = NextHop::STACK;
-        if !hop.find(skb, &flow.becomes(key.protocol)) {
+        let way = way_of_client(key, flow);
+        if !hop.find(skb, &way) {
             return drop(Reason::NoRoute);
         }
-        if !is_settled(key, flow) {
-            let way = flow.becomes(key.protocol);
-            if let Some(source) = hop.snat_source(skb, &way, config)
-                && !is_unspecified(source)
-                && !same(source, &flow.source)
-            {
-                forget(key, flow);
-                return ABSENT;
-            }
+        if !is_settled(key, flow)
+            && let Some(source) = hop.snat_source(skb, &way, config)
+            && !is_unspecified(source)
+            && !same(source, &flow.source)
+        {
+            forget(key, flow);
+            return ABSENT;
         }
         flow.ifindex = hop.ifindex;
         flow.next_hop = hop.address;
@@ -153,6 +152,18 @@ fn tend<F: Family>(skb: Skb, packet: &Packet<F>, config: &Config) -> Verdict {
         return ABSENT;
     }
     PROCEED
+}
+
+/// What the host was asked for a way with when the flow was new: from the client to the backend. Asked with anything else, it may name
+/// another of several ways, and with it another source.
+#[inline(always)]
+fn way_of_client<F: Family>(key: &Tuple<F>, flow: &Flow<F>) -> Tuple<F> {
+    let becomes = flow.becomes(key.protocol);
+    Tuple {
+        source: key.source,
+        ports: Ports::new(key.ports.source(), becomes.ports.destination()),
+        ..becomes
+    }
 }
 
 /// Whether a flow cannot get another source any more. Until then it does where the node would use another now: from the old one it may

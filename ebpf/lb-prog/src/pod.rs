@@ -1,14 +1,14 @@
 //! The host's end of a pod's interface: for sockets that the socket programs do not translate.
 
 use crate::family::{Family, same};
-use crate::forward::{forward, reply, send, take_over};
+use crate::forward::{end_flow_of, forward, reply, send};
 use crate::maps::{config, filter_holds};
 use crate::parse::{Locate, Packet, addresses};
 use crate::skb::{NEXT, PROCEED, Skb, Verdict, drop};
 use crate::uplink::{meet_backend, without_ports};
-use lb_abi::{AddressHash, Config, FILTER_BACKENDS, FILTER_FRONTENDS, FlowKind, Reason};
+use lb_abi::{AddressHash, Config, FILTER_FRONTENDS, FlowKind, Reason};
 
-/// What a pod sends: to a frontend, or an answer to itself.
+/// What a pod sends: to a frontend, an answer to itself, or what may be for a backend itself, which may be anywhere.
 #[inline(never)]
 pub(crate) fn ingress<F: Locate>(skb: Skb) -> Verdict {
     let Some(addresses) = addresses::<F>(skb) else {
@@ -22,11 +22,7 @@ pub(crate) fn ingress<F: Locate>(skb: Skb) -> Verdict {
     let hash = AddressHash::of(destination.as_ref());
     let to_itself = same(destination, &F::hairpin_address(config));
     if !to_itself && !filter_holds(FILTER_FRONTENDS, hash.bit()) {
-        return if filter_holds(FILTER_BACKENDS, hash.bit()) {
-            meet_backend::<F>(skb)
-        } else {
-            NEXT
-        };
+        return meet_backend::<F>(skb);
     }
     match Packet::<F>::read(skb) {
         Ok(packet) => translate(skb, packet, hash, to_itself, config),
@@ -52,7 +48,7 @@ fn translate<F: Family>(
         Ok(flow) => send(skb, packet, flow, kind),
         // The address by which a pod answers itself is nobody else's.
         Err(PROCEED) => drop(Reason::NoService),
-        Err(NEXT) => take_over(packet, hash),
+        Err(NEXT) => end_flow_of(packet),
         Err(verdict) => verdict,
     }
 }

@@ -23,6 +23,9 @@ pub(crate) const PROCEED: Verdict = 256;
 /// Length of an Ethernet header, at which every frame's network header is here.
 pub(crate) const ETHERNET: usize = 14;
 
+/// The bits of a VLAN tag's control information that are the VLAN's number.
+const VLAN_ID: u32 = 0xfff;
+
 /// `ETH_P_IP` as the machine reads it.
 pub(crate) const IPV4: u32 = 0x0800u16.to_be() as u32;
 /// `ETH_P_IPV6` as the machine reads it.
@@ -54,11 +57,12 @@ impl Skb {
         unsafe { (*self.0).protocol }
     }
 
-    /// Whether it has a VLAN tag: it is for the VLAN's own interface, which has programs of its own.
+    /// Whether it has a VLAN tag: it is for the VLAN's own interface, which has programs of its own. A tag of VLAN 0 has only a
+    /// priority, and is for the interface itself (IEEE 802.1Q).
     #[inline(always)]
     pub(crate) fn is_tagged(self) -> bool {
         // SAFETY: as in `len`.
-        unsafe { (*self.0).vlan_present != 0 }
+        unsafe { (*self.0).vlan_present != 0 && (*self.0).vlan_tci & VLAN_ID != 0 }
     }
 
     /// The device it is at.

@@ -196,14 +196,18 @@ fn frontend<F: Family>(
     protocol: u8,
     config: &Config,
 ) -> Option<Frontend> {
-    if let Some(exact) = select::frontend::<F>(asked.address, asked.port, protocol, true) {
+    // The system takes no address for the caller's own loopback, and NodePorts have a row of their own under it.
+    let is_unspecified = crate::family::is_unspecified(&asked.address);
+    if !is_unspecified
+        && let Some(exact) = select::frontend::<F>(asked.address, asked.port, protocol, true)
+    {
         return (exact.flags & frontend_flags::NO_SOCKET == 0).then_some(exact);
     }
     let port = u16::from_be(asked.port);
     if port < config.node_port_min || port > config.node_port_max {
         return None;
     }
-    let of_node = if loopback {
+    let of_node = if loopback || is_unspecified {
         call.is_of_host(config)
     } else {
         node_address::<F>(&asked.address).is_some()

@@ -34,7 +34,7 @@ pub(crate) fn ingress<F: Locate>(skb: Skb) -> Verdict {
     }
 }
 
-/// What comes for the address of a backend and of no frontend. A function of its own for the sake of the stack.
+/// What comes for the address of a backend, perhaps, and of no frontend. A function of its own for the sake of the stack.
 #[inline(never)]
 pub(crate) fn meet_backend<F: Locate>(skb: Skb) -> Verdict {
     match Packet::<F>::read(skb) {

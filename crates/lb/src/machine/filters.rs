@@ -8,11 +8,12 @@ use lb_abi::{AddressHash, FILTER_COUNT, FILTER_WORDS};
 
 use super::place::Place;
 use super::steps::Steps;
+use crate::configuration::TCP_TIMEOUT;
 use crate::op::MapOp;
 
-/// How long a row or an address stays in a filter when its last frontend or backend has gone: established flows go on, and a packet that
-/// is in no filter is not looked up.
-pub(super) const LINGER: Duration = Duration::from_secs(3600);
+/// How long a row or an address stays in a filter when its last frontend or backend has gone: established flows go on, as long as an entry
+/// without packets does, and a packet that is in no filter is not looked up.
+pub(super) const LINGER: Duration = Duration::from_secs(TCP_TIMEOUT as u64);
 
 /// Which filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

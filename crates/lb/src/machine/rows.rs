@@ -64,8 +64,8 @@ pub(super) struct Rows {
     going: [u32; 2],
     limit: u32,
     touched: BTreeSet<IpAddr>,
-    /// Rows that have come (true) or gone since the last difference, in this order.
-    filtered: Vec<(Place, bool)>,
+    /// How much more often each row has come than gone since the last difference: one that is written anew has done both.
+    filtered: BTreeMap<Place, i32>,
     frontends: usize,
     programmed: Arc<BTreeSet<IpAddr>>,
 }
@@ -87,7 +87,7 @@ impl Rows {
             going: [0; 2],
             limit,
             touched: BTreeSet::new(),
-            filtered: Vec::new(),
+            filtered: BTreeMap::new(),
             frontends: 0,
             programmed: Arc::default(),
         };
@@ -107,7 +107,7 @@ impl Rows {
         if place.is_wildcard() {
             self.wildcards.insert(place.address, frontend.flags);
             self.touched.insert(place.address);
-            self.filtered.push((place, true));
+            mark(&mut self.filtered, place, true);
             return;
         }
         let algorithm = if frontend.flags & RING == 0 {
@@ -314,7 +314,7 @@ impl Rows {
         let Some(row) = self.rows.get(place).filter(|row| row.external.is_some()) else {
             return;
         };
-        self.filtered.push((*place, is_there));
+        mark(&mut self.filtered, *place, is_there);
         let step = |count: &mut u32| {
             *count = if is_there { *count + 1 } else { *count - 1 };
         };
@@ -341,11 +341,11 @@ impl Rows {
             self.finish_wildcard(address, steps);
             self.finish_address(address, filters, now);
         }
-        for (place, has_come) in self.filtered.drain(..) {
-            if has_come {
-                filters.add(Filter::Rows, &place);
-            } else {
-                filters.remove(Filter::Rows, &place, now);
+        for (place, more) in std::mem::take(&mut self.filtered) {
+            match more {
+                ..0 => filters.remove(Filter::Rows, &place, now),
+                0 => {}
+                1.. => filters.add(Filter::Rows, &place),
             }
         }
         steps.freed |= self.going != [0; 2];
@@ -366,7 +366,7 @@ impl Rows {
                 self.going[family] += 1;
                 if found != 0 {
                     steps.wildcards_gone.push(erase(&place));
-                    self.filtered.push((place, false));
+                    mark(&mut self.filtered, place, false);
                 }
             }
             (Some(_), None) if self.used[family] >= self.limit => {
@@ -375,7 +375,7 @@ impl Rows {
             (Some(flags), found) => {
                 self.used[family] += u32::from(found.is_none());
                 if found.is_none_or(|found| found == 0) {
-                    self.filtered.push((place, true));
+                    mark(&mut self.filtered, place, true);
                 }
                 self.wildcards.insert(address, flags);
                 let row = Frontend { group: 0, flags };
@@ -442,4 +442,9 @@ fn erase(place: &Place) -> MapOp {
     MapOp::RemoveFrontend {
         key: place.key(Scope::External),
     }
+}
+
+/// A row has come, or gone.
+fn mark(filtered: &mut BTreeMap<Place, i32>, place: Place, has_come: bool) {
+    *filtered.entry(place).or_default() += if has_come { 1 } else { -1 };
 }

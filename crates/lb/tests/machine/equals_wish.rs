@@ -27,7 +27,7 @@ const TIGHT: Capacity = Capacity {
 };
 
 /// Longer than an address stays in a filter without a user.
-const LATER: Duration = Duration::from_secs(4000);
+const LATER: Duration = Duration::from_secs(8_001);
 
 fn settings() -> Settings {
     Settings {

@@ -415,12 +415,12 @@ fn filters_hold_addresses_and_rows_while_flows_may_go_on() {
     };
     assert_eq!(bits(&node), [true; 3]);
     node.unset("a").apply();
-    node.now += Duration::from_secs(3599);
+    node.now += Duration::from_secs(7_999);
     node.apply();
     assert_eq!(bits(&node), [true; 3]);
     node.restart(&Settings::default());
     node.apply();
-    node.now += Duration::from_secs(3600);
+    node.now += Duration::from_secs(8_000);
     node.apply();
     assert_eq!(bits(&node), [false; 3]);
 }

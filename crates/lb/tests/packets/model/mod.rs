@@ -238,7 +238,7 @@ impl Model {
         } else {
             config.syn_timeout
         };
-        now.wrapping_sub(flow.last_seen) > timeout
+        i64::from(now) - i64::from(flow.last_seen) > i64::from(timeout)
     }
 
     /// An entry that is not expired.
@@ -328,11 +328,13 @@ impl Passage<'_> {
         Some(self.new_flow(headers, external))
     }
 
-    /// A connection straight to a backend of this node ends the flow that would rewrite its answers.
+    /// A connection straight to a backend, from outside to one of this node, ends the flow that would rewrite its answers.
     fn take_over(&mut self, headers: &Headers) {
         let is_first = headers.protocol == UDP || headers.is_syn();
         let address = headers.destination.0;
-        if !is_first || !self.model.tables.passes_filter(FILTER_BACKENDS, address) {
+        let may_be_backend =
+            self.is_inside() || self.model.tables.passes_filter(FILTER_BACKENDS, address);
+        if !is_first || !may_be_backend {
             return;
         }
         let key = Tuple::of(headers).reply();

@@ -124,6 +124,31 @@ pub(crate) const ROWS: &[Row] = &[
         let answer = Packet::tcp(web_of(s.cast.remote_pod), direct.source, SYN | ACK);
         s.arrives(&answer).is_untouched();
     }),
+    ("a pod: first the frontend, then the pod elsewhere", |s| {
+        let pod = (s.cast.other_local_pod, LOW);
+        let syn = Packet::tcp(pod, (s.cast.cluster(number::REMOTE), 80), SYN);
+        s.pod_sends(&syn)
+            .passes_as(&syn.clone().to(web_of(s.cast.remote_pod)));
+        let direct = Packet::tcp(pod, web_of(s.cast.remote_pod), SYN);
+        s.pod_sends(&direct)
+            .passes_as(&direct)
+            .counts(&[Reason::DirectTakeover]);
+        s.pod_gets(&direct.turned().flags(SYN | ACK)).is_untouched();
+        assert_eq!(s.flow_count(), 0);
+    }),
+    (
+        "a pod's datagrams: first the frontend, then the pod elsewhere",
+        |s| {
+            let pod = (s.cast.other_local_pod, LOW);
+            let question = Packet::udp(pod, (s.cast.cluster(number::REMOTE), 53));
+            s.pod_sends(&question);
+            let direct = Packet::udp(pod, dns_of(s.cast.remote_pod));
+            s.pod_sends(&direct)
+                .passes_as(&direct)
+                .counts(&[Reason::DirectTakeover]);
+            s.pod_gets(&direct.turned()).is_untouched();
+        },
+    ),
     ("first the frontend, then the host's process", |s| {
         let syn = s.syn(LOW, s.web(number::HOST));
         s.arrives(&syn);

@@ -144,6 +144,14 @@ pub(crate) const CLOSING: &[Row] = &[
                 .is_untouched();
         },
     ),
+    (
+        "an entry that a processor whose clock is ahead has seen is not old",
+        |s| {
+            let syn = connect(s);
+            s.seconds_pass(5_u32.wrapping_neg());
+            s.arrives(&syn.flags(ACK)).counts(&[]);
+        },
+    ),
     ("even that one ends", |s| {
         let syn = connect(s);
         let timeout = s.stage.model.tables.config.tcp_timeout;
