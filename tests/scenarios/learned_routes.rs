@@ -92,7 +92,7 @@ pub(crate) fn leaks_are_refused_and_named(lab: &mut Lab) -> Result<(), Failure> 
     // Harmless, and proof that what follows has arrived.
     let harmless = "203.0.113.0/24";
     router.reconfigure(&leaking(&published, &leaks, harmless))?;
-    let leaked = leaks_seen(lab, harmless, &leaks);
+    let leaked = leaks_seen(lab, harmless, &leaks, &before);
     router.reconfigure(&published)?;
     leaked?;
     await_learned(lab, &[BEHIND])?;
@@ -102,7 +102,7 @@ pub(crate) fn leaks_are_refused_and_named(lab: &mut Lab) -> Result<(), Failure> 
 }
 
 /// The first node owns the pod range, the address and the network that are leaked.
-fn leaks_seen(lab: &Lab, harmless: &str, leaks: &[&str]) -> Result<(), Failure> {
+fn leaks_seen(lab: &Lab, harmless: &str, leaks: &[&str], before: &[String]) -> Result<(), Failure> {
     let names: Vec<&str> = leaks.iter().copied().chain(["0.0.0.0/0"]).collect();
     let nodes = &lab.cluster.topology().nodes;
     let node = nodes.first().expect("the topology has nodes");
@@ -115,7 +115,10 @@ fn leaks_seen(lab: &Lab, harmless: &str, leaks: &[&str]) -> Result<(), Failure> 
         !routes.iter().any(|route| names.contains(&route.as_str())),
         || format!("{} installed none of {names:?}: {routes:?}", node.name),
     )?;
-    await_message_of(lab, node, &names)
+    await_message_of(lab, node, &names)?;
+    claim(foreign_routes(lab)? == *before, || {
+        format!("routes of others are as before the leak: {before:#?}")
+    })
 }
 
 /// FRR's configuration with more networks, whether or not the router has routes to them, and a default route.
@@ -197,7 +200,8 @@ pub(crate) fn cleanup_takes_what_is_ours(lab: &mut Lab) -> Result<(), Failure> {
 pub(crate) fn a_removed_route_is_back(lab: &Lab) -> Result<(), Failure> {
     for node in &lab.cluster.topology().nodes {
         let machine = lab.cluster.machine(&node.name)?;
-        machine.exec(["ip", "route", "del", BEHIND])?;
+        let removed = machine.exec(["ip", "route", "del", BEHIND])?.success();
+        claim(removed, || format!("{} had a route to {BEHIND}", node.name))?;
         wait::try_until(REPAIR, "a removed route is back", || {
             Ok(learned(&machine)?
                 .contains(&BEHIND.to_owned())
@@ -256,9 +260,18 @@ fn learned(machine: &Machine) -> Result<Vec<String>, lab::error::Error> {
         .stdout
         .lines()
         .filter_map(|line| line.split(' ').next());
-    let mut prefixes: Vec<String> = prefixes.map(str::to_owned).collect();
+    let mut prefixes: Vec<String> = prefixes.map(in_full).collect();
     prefixes.sort_unstable();
     Ok(prefixes)
+}
+
+/// A prefix that `ip` prints in short.
+fn in_full(prefix: &str) -> String {
+    match prefix {
+        "default" => "0.0.0.0/0".to_owned(),
+        network if network.contains('/') => network.to_owned(),
+        host => format!("{host}/32"),
+    }
 }
 
 /// Every route of every node that is not under our protocol number, as `ip` prints it.
