@@ -38,6 +38,9 @@
 {{- end }}
 {{- if .Values.operator.prometheus.enabled }}
 {{- $_ := set $keys "operator-prometheus-serve-addr" (printf ":%v" .Values.operator.prometheus.port) }}
+{{- else }}
+{{- /* As with Cilium, the operator listens unless it is told not to. */}}
+{{- $_ := set $keys "operator-prometheus-serve-addr" "" }}
 {{- end }}
 {{- range $name, $value := .Values.k8sClientRateLimit.operator }}
 {{- if $value }}
