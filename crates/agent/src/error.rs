@@ -48,6 +48,9 @@ pub enum Error {
     /// Something that the load balancer left on the node cannot be taken away.
     #[error("cannot remove programs and maps of the load balancer")]
     BalancerCleanup(#[source] lb::Error),
+    /// A task of the agent panicked: what is left of it must not look alive.
+    #[error("a part of the agent ended")]
+    Task(#[source] tokio::task::JoinError),
     /// No netlink socket.
     #[error("netlink socket")]
     Netlink(#[source] std::io::Error),

@@ -11,7 +11,7 @@ use plan::Snapshot;
 use plan::node::{DatapathPlan, NodePlan, RoutesPlan, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -39,13 +39,24 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     info!(version = env!("CARGO_PKG_VERSION"), node = %config.node, "agent starts");
-    let agent = Agent::start(&config).await?;
+    let mut agent = Agent::start(&config).await?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        error = first_panic(&mut agent.tasks) => return Err(Error::Task(error)),
     }
     agent.drain(&config).await;
     Ok(())
+}
+
+/// Waits for a task that panics. Whoever starts the agent again then does so without a word to its peers, as after a kill.
+async fn first_panic(tasks: &mut JoinSet<()>) -> JoinError {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            return error;
+        }
+    }
+    std::future::pending().await
 }
 
 /// The running tasks and the two ends needed to stop them.
@@ -327,4 +338,17 @@ fn resumed(snapshot: &Snapshot, node: &str) -> Vec<String> {
         .filter(|instance| was_up(&instance.peers))
         .map(|instance| instance.name.clone())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_ends_is_passed_over_and_one_that_panics_is_not() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async {});
+        tasks.spawn(async { panic!("as a defect would") });
+        assert!(first_panic(&mut tasks).await.is_panic());
+    }
 }
