@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::advertisement::{self, AdvertisementType};
-use api::family::Afi;
 use api::peer_config::PeerConfigSpec;
 use ipnet::IpNet;
 
@@ -24,10 +23,9 @@ pub(super) fn plan(
     // Entries are looked at once for each family, and told once.
     let mut faults = BTreeSet::new();
     for wanted in spec.effective_families() {
-        let family = match wanted.afi {
-            Afi::Ipv4 => IpFamily::Ipv4,
-            Afi::Ipv6 => IpFamily::Ipv6,
-            Afi::L2vpn | Afi::Ls | Afi::Opaque => continue,
+        // What is not carried out has been told where the peer's families are planned.
+        let Some(family) = IpFamily::unicast(wanted.afi, wanted.safi) else {
+            continue;
         };
         let Some(selector) = wanted
             .advertisements

@@ -20,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::family::{Afi, Safi};
 use ipnet::IpNet;
 
 pub use announced::Announced;
@@ -145,6 +146,15 @@ pub enum IpFamily {
 }
 
 impl IpFamily {
+    /// The family that these name, where it is one of ours.
+    pub(super) fn unicast(afi: Afi, safi: Safi) -> Option<Self> {
+        match (afi, safi) {
+            (Afi::Ipv4, Safi::Unicast) => Some(Self::Ipv4),
+            (Afi::Ipv6, Safi::Unicast) => Some(Self::Ipv6),
+            (Afi::Ipv4 | Afi::Ipv6 | Afi::L2vpn | Afi::Ls | Afi::Opaque, _) => None,
+        }
+    }
+
     /// Whether `prefix` belongs to the family.
     #[must_use]
     pub fn contains(self, prefix: &IpNet) -> bool {

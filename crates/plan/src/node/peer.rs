@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use api::family::{Afi, Safi};
 use api::node_config::Peer;
 use api::peer_config::{CiliumBGPPeerConfig, PeerConfigSpec};
 
@@ -131,17 +130,14 @@ fn local_address(
 fn families(spec: &PeerConfigSpec, reject: &mut impl FnMut(Reason)) -> Vec<IpFamily> {
     let mut families = Vec::new();
     for wanted in spec.effective_families() {
-        let family = match (wanted.afi, wanted.safi) {
-            (Afi::Ipv4, Safi::Unicast) => IpFamily::Ipv4,
-            (Afi::Ipv6, Safi::Unicast) => IpFamily::Ipv6,
-            (afi, safi) => {
-                reject(Reason::FamilyUnsupported(format!(
-                    "{}/{}",
-                    afi.as_str(),
-                    safi.as_str()
-                )));
-                continue;
-            }
+        let (afi, safi) = (wanted.afi, wanted.safi);
+        let Some(family) = IpFamily::unicast(afi, safi) else {
+            reject(Reason::FamilyUnsupported(format!(
+                "{}/{}",
+                afi.as_str(),
+                safi.as_str()
+            )));
+            continue;
         };
         if !families.contains(&family) {
             families.push(family);

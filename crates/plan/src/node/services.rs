@@ -9,11 +9,13 @@ use api::advertisement::{Advertisement, AdvertisementType, ServiceAddressType, S
 use api::selector::{InvalidSelector, Selector};
 use ipnet::IpNet;
 
+use super::datapath::backends::{has_family, serves};
+use super::datapath::{DatapathService, Fault};
 use super::gate::Gate;
 use super::known::Known;
 use super::{Settings, WithoutEndpoints};
 use crate::snapshot::{
-    BGP_CLASS, EndpointSliceFacts, Ingress, NamespacedName, ServiceFacts, TrafficPolicy,
+    BGP_CLASS, EndpointSliceFacts, Ingress, IpFamily, NamespacedName, ServiceFacts, TrafficPolicy,
 };
 
 /// For each entry of type Service, by name of the advertisement and place in it: the prefixes, in order and each once,
@@ -137,26 +139,30 @@ impl Wanted {
         if !self.selector.matches_by(|key| facts.label(name, key)) {
             return Vec::new();
         }
-        let endpoints = Endpoints::of(slices, &settings.node);
+        let restricts =
+            |planned: &Arc<DatapathService>| planned.faults.contains(&Fault::SourceRanges);
+        let is_restricted = planned.as_ref().is_some_and(restricts);
+        let endpoints = [IpFamily::Ipv4, IpFamily::Ipv6]
+            .map(|family| Endpoints::of(facts, slices, family, &settings.node));
         let mut candidates = Vec::new();
         for kind in &self.options.addresses {
             let policy = policy(facts, *kind);
-            let is_announced = match (policy, settings.without_endpoints) {
-                (TrafficPolicy::Local, _) => endpoints.here,
-                (TrafficPolicy::Cluster, WithoutEndpoints::Withhold) => endpoints.anywhere,
-                (TrafficPolicy::Cluster, WithoutEndpoints::Announce) => true,
+            let is_announced = |address: &IpAddr| {
+                let endpoints = endpoints[usize::from(address.is_ipv6())];
+                match (policy, settings.without_endpoints) {
+                    (TrafficPolicy::Local, _) => endpoints.here,
+                    (TrafficPolicy::Cluster, WithoutEndpoints::Withhold) => endpoints.anywhere,
+                    (TrafficPolicy::Cluster, WithoutEndpoints::Announce) => true,
+                }
             };
-            if !is_announced {
-                continue;
-            }
-            candidates.extend(addresses(facts, *kind).map(|address| {
-                let address = address.to_canonical();
+            let addresses = addresses(facts, *kind).map(|address| address.to_canonical());
+            candidates.extend(addresses.filter(is_announced).map(|address| {
                 let is_served = planned.as_ref().is_some_and(|planned| planned.has(address));
                 Candidate {
                     address,
                     service: Arc::clone(name),
                     prefix: prefix(address, policy, &self.options),
-                    standing: match (is_served, facts.has_source_ranges) {
+                    standing: match (is_served, is_restricted) {
                         (true, _) => Standing::Served,
                         (false, true) => Standing::Restricted,
                         (false, false) => Standing::Unserved,
@@ -168,7 +174,7 @@ impl Wanted {
     }
 }
 
-/// Where the ready endpoints of a Service are.
+/// Where the ready endpoints of a Service are that serve one of its ports in one family.
 #[derive(Debug, Clone, Copy, Default)]
 struct Endpoints {
     anywhere: bool,
@@ -176,10 +182,18 @@ struct Endpoints {
 }
 
 impl Endpoints {
-    fn of(slices: &[Arc<EndpointSliceFacts>], node: &str) -> Self {
-        let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
+    fn of(
+        service: &ServiceFacts,
+        slices: &[Arc<EndpointSliceFacts>],
+        family: IpFamily,
+        node: &str,
+    ) -> Self {
+        let slices = slices.iter().filter(|slice| serves(service, slice));
+        let endpoints = slices.flat_map(|slice| &slice.endpoints);
         let mut found = Self::default();
-        for endpoint in endpoints.filter(|endpoint| endpoint.is_ready()) {
+        for endpoint in
+            endpoints.filter(|endpoint| endpoint.is_ready() && has_family(endpoint.address, family))
+        {
             found.anywhere = true;
             found.here |= endpoint.node.as_deref() == Some(node);
         }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use plan::node::WithoutEndpoints;
 use plan::rejected::Reason;
-use plan::snapshot::{EndpointState, Ingress, ServiceType, TrafficPolicy};
+use plan::snapshot::{
+    EndpointPort, EndpointState, Ingress, Protocol, ServicePort, ServiceType, TrafficPolicy,
+};
 use plan::{Endpoint, EndpointSliceFacts, NamespacedName, ServiceFacts};
 use serde_json::{Value, json};
 
@@ -21,6 +23,23 @@ fn named(name: &str) -> NamespacedName {
     }
 }
 
+fn web_port(name: &str) -> ServicePort {
+    ServicePort {
+        name: name.to_owned(),
+        port: 80,
+        protocol: Protocol::Tcp,
+        node_port: None,
+    }
+}
+
+fn of_slice(name: &str) -> EndpointPort {
+    EndpointPort {
+        name: name.to_owned(),
+        port: 8080,
+        protocol: Protocol::Tcp,
+    }
+}
+
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
@@ -30,6 +49,7 @@ fn web() -> ServiceFacts {
     ServiceFacts {
         labels: [("app".to_owned(), "web".to_owned())].into(),
         service_type: ServiceType::LoadBalancer,
+        ports: vec![web_port("")],
         cluster_ips: vec![address("10.96.0.7"), address("fd00:96::7")],
         external_ips: vec![address("192.0.2.7"), address("2001:db8::7")],
         ingress: vec![
@@ -61,9 +81,22 @@ impl World {
         self.snapshot.services.insert(named(name), Arc::new(facts));
     }
 
+    /// Of both families, a slice each.
     fn endpoints(&mut self, service: &str, endpoints: Endpoints<'_>) {
+        for address in ["172.20.0.7", "fd00:20::7"] {
+            self.slice(service, address, endpoints, vec![of_slice("")]);
+        }
+    }
+
+    fn slice(
+        &mut self,
+        service: &str,
+        of_endpoints: &str,
+        endpoints: Endpoints<'_>,
+        ports: Vec<EndpointPort>,
+    ) {
         let endpoints = endpoints.iter().map(|(node, is_ready)| Endpoint {
-            address: address("172.20.0.7"),
+            address: address(of_endpoints),
             node: node.map(Into::into),
             state: if *is_ready {
                 EndpointState::Active
@@ -73,10 +106,10 @@ impl World {
         });
         let slice = EndpointSliceFacts {
             service: Some(service.to_owned()),
+            ports,
             endpoints: endpoints.collect(),
-            ..EndpointSliceFacts::default()
         };
-        let name = named(&format!("{service}-slice"));
+        let name = named(&format!("{service}-{of_endpoints}"));
         self.snapshot.endpoint_slices.insert(name, Arc::new(slice));
     }
 
@@ -314,6 +347,35 @@ fn aggregates_stand_for_addresses_whose_policy_is_cluster() {
     );
     world.endpoints("web", &[(Some(NODE), true)]);
     assert_eq!(world.announced(), ["172.16.1.7/32", "fd00:16::7/128"]);
+}
+
+#[test]
+fn an_address_needs_endpoints_of_its_own_family_and_of_its_ports() {
+    let local = ServiceFacts {
+        external_traffic_policy: TrafficPolicy::Local,
+        ports: vec![web_port("web"), web_port("admin")],
+        ..web()
+    };
+    let mut world = world(&of(&["LoadBalancerIP"]));
+    world.service("web", local);
+    let here: Endpoints<'_> = &[(Some(NODE), true)];
+    world.slice("web", "fd00:20::7", here, Vec::new());
+    assert_eq!(world.announced(), [] as [&str; 0], "no port");
+    world.slice("web", "172.20.0.7", here, vec![of_slice("other")]);
+    assert_eq!(world.announced(), [] as [&str; 0], "another port");
+    world.slice("web", "172.20.0.7", here, vec![of_slice("admin")]);
+    assert_eq!(world.announced(), ["172.16.1.7/32"], "IPv4 alone");
+    world.slice("web", "fd00:20::7", here, vec![of_slice("web")]);
+    assert_eq!(world.announced(), ["172.16.1.7/32", "fd00:16::7/128"]);
+}
+
+#[test]
+fn what_a_family_that_is_not_carried_out_selects_is_not_announced_as_unicast() {
+    let mut world = world(&of(&["LoadBalancerIP"]));
+    world.peer_config(json!({"families": [
+        {"afi": "ipv4", "safi": "unicast"},
+        {"afi": "ipv4", "safi": "multicast", "advertisements": {}}]}));
+    assert_eq!(world.announced(), [] as [&str; 0]);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{Backend, BackendState};
 use crate::snapshot::{
-    Endpoint, EndpointPort, EndpointSliceFacts, EndpointState, IpFamily, NodeFacts, ServicePort,
-    TrafficPolicy,
+    Endpoint, EndpointPort, EndpointSliceFacts, EndpointState, IpFamily, NodeFacts, ServiceFacts,
+    ServicePort, TrafficPolicy,
 };
 
 /// The backends of one port in one family, by traffic policy. Equal lists are one.
@@ -65,6 +65,12 @@ pub(super) fn lists(
     Lists { cluster, local }
 }
 
+/// Whether endpoints of the slice stand behind any port of the Service.
+pub(in super::super) fn serves(service: &ServiceFacts, slice: &EndpointSliceFacts) -> bool {
+    let is_served = |port| slice.ports.iter().any(|of_slice| is(port, of_slice));
+    service.ports.iter().any(is_served)
+}
+
 /// Whether endpoints of the slice's port stand behind the Service's. Numbers are not compared: whoever makes the slices has
 /// resolved `targetPort`. A name that either does not have matches any.
 fn is(port: &ServicePort, of_slice: &EndpointPort) -> bool {
@@ -100,7 +106,7 @@ fn state(state: EndpointState) -> BackendState {
     }
 }
 
-pub(super) fn has_family(address: IpAddr, family: IpFamily) -> bool {
+pub(in super::super) fn has_family(address: IpAddr, family: IpFamily) -> bool {
     match family {
         IpFamily::Ipv4 => address.is_ipv4(),
         IpFamily::Ipv6 => address.is_ipv6(),

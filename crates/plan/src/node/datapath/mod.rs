@@ -5,7 +5,7 @@
 //! because a filter that is not there must not look like one that is.
 
 mod annotations;
-mod backends;
+pub(super) mod backends;
 mod hold;
 pub(super) mod nodes;
 pub(super) mod service;

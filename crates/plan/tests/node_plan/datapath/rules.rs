@@ -112,10 +112,14 @@ fn a_service_that_is_not_this_node_s_is_neither_announced_nor_missed() {
         }),
         ("another type", |s| s.annotate("type", "ClusterIP")),
     ];
-    for (what, change) in rows {
+    // Nor does it matter here whether it restricts its clients.
+    for ((what, change), has_source_ranges) in
+        rows.iter().flat_map(|row| [(row, false), (row, true)])
+    {
         let mut scene = scene(&["LoadBalancerIP"]);
         // What was programmed for a former plan does not count.
         scene.world.observed.datapath = saw(DatapathState::Ready, &["172.16.1.7"]);
+        scene.service.has_source_ranges = has_source_ranges;
         change(&mut scene);
         let plan = plan(&mut scene);
         assert_eq!(originate(&plan), [PODS], "{what}");
