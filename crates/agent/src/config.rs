@@ -37,6 +37,8 @@ pub struct Config {
     pub without_endpoints: WithoutEndpoints,
     /// The load balancer; `None` leaves Services to somebody else.
     pub datapath: Option<Datapath>,
+    /// Where the load balancer's programs and maps are pinned, also those of a time when there was one here.
+    pub pins: PathBuf,
     /// Health endpoint, on loopback.
     pub health: SocketAddr,
     /// Metrics endpoint; `None` serves none.
@@ -190,6 +192,7 @@ impl Config {
                 value: value.filter(|value| !value.is_empty()),
             }
         };
+        let (datapath, pins) = datapath::resolve(datapath, setting)?;
         let health = setting("agent-health-port", agent_health_port)
             .parse("a port")?
             .unwrap_or(HEALTH_PORT);
@@ -224,7 +227,8 @@ impl Config {
                 Some(false) => WithoutEndpoints::Withhold,
                 Some(true) | None => WithoutEndpoints::Announce,
             },
-            datapath: datapath::resolve(datapath, setting)?,
+            datapath,
+            pins,
             health: SocketAddr::from((Ipv4Addr::LOCALHOST, health)),
             metrics: setting("prometheus-serve-addr", prometheus_serve_addr).address()?,
             daemon_set: namespace.zip(daemon_set),

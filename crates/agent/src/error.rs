@@ -49,8 +49,14 @@ pub enum Error {
     #[error("cannot remove programs and maps of the load balancer")]
     BalancerCleanup(#[source] lb::Error),
     /// A task of the agent panicked: what is left of it must not look alive.
-    #[error("a part of the agent ended")]
+    #[error("a part of the agent panicked")]
     Task(#[source] tokio::task::JoinError),
+    /// A task of the agent ended before the agent: what is left of it must not look alive.
+    #[error("the agent's part {part:?} ended")]
+    Ended {
+        /// The task.
+        part: &'static str,
+    },
     /// No netlink socket.
     #[error("netlink socket")]
     Netlink(#[source] std::io::Error),

@@ -37,6 +37,7 @@ mod metrics;
 pub mod observe;
 mod pace;
 mod reconcile;
+mod remains;
 mod routes;
 mod run;
 mod speaker;

@@ -1,8 +1,6 @@
 //! Puts the process together: build, run, drain.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use api::node_config::PeeringState;
 use bgp::Goodbye;
@@ -11,20 +9,19 @@ use plan::Snapshot;
 use plan::node::{DatapathPlan, NodePlan, RoutesPlan, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::sleep;
-use tracing::{info, warn};
+use tokio::task::JoinSet;
+use tracing::info;
 
 use crate::apply::{self, Wish};
 use crate::datapath::DatapathTask;
-use crate::homecoming::{self, Home};
+use crate::homecoming::{self, Home, Leave};
 use crate::metrics::Metrics;
 use crate::observe::Datapath;
 use crate::reconcile::{Reconcile, Serving};
-use crate::routes::{self, Demand, Ends, Imports, RoutesTask};
+use crate::routes::{Demand, Ends, Imports, RoutesTask};
 use crate::speaker::{Farewell, Identity, Outlet, SpeakerTask};
 use crate::status::StatusTask;
-use crate::{Config, Error, cleanup, http, interfaces};
+use crate::{Config, Error, http, interfaces, remains};
 
 /// Batches of learned routes that may wait for the kernel. More would only be memory: what does not fit stays where it is.
 const LEARNED_QUEUE: usize = 4;
@@ -43,20 +40,33 @@ pub async fn run(config: Config) -> Result<(), Error> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        error = first_panic(&mut agent.tasks) => return Err(Error::Task(error)),
+        error = agent.parts.first_end() => return Err(error),
     }
     agent.drain(&config).await;
     Ok(())
 }
 
-/// Waits for a task that panics. Whoever starts the agent again then does so without a word to its peers, as after a kill.
-async fn first_panic(tasks: &mut JoinSet<()>) -> JoinError {
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            return error;
+/// The tasks of the agent, none of which ends before the agent does. Dropping it ends them all.
+#[derive(Default)]
+struct Parts(JoinSet<&'static str>);
+
+impl Parts {
+    fn start(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(async move {
+            task.await;
+            name
+        });
+    }
+
+    /// Waits until one ends, by a panic or because another has left it nothing to do. Whoever starts the agent again then does so without
+    /// a word to its peers, as after a kill.
+    async fn first_end(&mut self) -> Error {
+        match self.0.join_next().await {
+            Some(Ok(part)) => Error::Ended { part },
+            Some(Err(panic)) => Error::Task(panic),
+            None => std::future::pending().await,
         }
     }
-    std::future::pending().await
 }
 
 /// The running tasks and the two ends needed to stop them.
@@ -65,8 +75,7 @@ struct Agent {
     following: Following,
     farewell: mpsc::Sender<Farewell>,
     routes: watch::Receiver<Option<Arc<RoutesPlan>>>,
-    /// Dropping it ends every task.
-    tasks: JoinSet<()>,
+    parts: Parts,
 }
 
 /// The kinds that this agent plans from.
@@ -96,6 +105,9 @@ impl Agent {
         };
         let client = cluster::connect(&options).await.map_err(Error::Cluster)?;
         let following = cluster::follow(&client, &interest(config));
+        if config.datapath.is_none() {
+            remains::balancer(&config.pins).await;
+        }
 
         let (report_sender, reports) = watch::channel(crate::observe::Report::default());
         let (plan_sender, plans) = watch::channel(None);
@@ -104,15 +116,21 @@ impl Agent {
         let (routes_sender, routes_plans) = watch::channel(None);
         let (farewell, farewell_receiver) = mpsc::channel(1);
         let (datapath_sender, datapaths) = watch::channel(None);
-        let mut tasks = JoinSet::new();
-        let seen = balance(&mut tasks, config, datapaths);
-        let (outlet, imports) = install(&mut tasks, routes_plans.clone(), devices.clone());
+        let mut parts = Parts::default();
+        let seen = balance(&mut parts, config, datapaths);
+        let (outlet, imports) = install(&mut parts, routes_plans.clone(), devices.clone());
         let metrics = Metrics::new(reports.clone(), imports.clone(), seen.clone());
-        tasks.spawn(http::serve_health(health, reports.clone(), seen.clone()));
+        parts.start(
+            "health endpoint",
+            http::serve_health(health, reports.clone(), seen.clone()),
+        );
         if let Some(listener) = metrics_listener {
-            tasks.spawn(http::serve_metrics(listener, metrics.clone()));
+            parts.start(
+                "metrics endpoint",
+                http::serve_metrics(listener, metrics.clone()),
+            );
         }
-        tasks.spawn(interfaces::follow(device_sender));
+        parts.start("interfaces", interfaces::follow(device_sender));
         let reconcile = Reconcile {
             settings: Settings {
                 node: config.node.clone(),
@@ -129,7 +147,7 @@ impl Agent {
             serving: Serving::new(seen, reports.clone(), datapath_sender),
             told: None,
         };
-        tasks.spawn(reconcile.run());
+        parts.start("planner", reconcile.run());
         let speaker = Speaking {
             node: config.node.clone(),
             snapshots: following.snapshot.clone(),
@@ -138,7 +156,7 @@ impl Agent {
             reports: report_sender,
             outlet,
         };
-        tasks.spawn(speaker.run());
+        parts.start("speaker", speaker.run());
         let status = StatusTask {
             client: client.clone(),
             node: config.node.clone(),
@@ -148,18 +166,18 @@ impl Agent {
             reports,
             imports,
         };
-        tasks.spawn(status.run());
+        parts.start("status", status.run());
         Ok(Self {
             client,
             following,
             farewell,
             routes: routes_plans,
-            tasks,
+            parts,
         })
     }
 
-    /// Says goodbye on all sessions, silently where a successor is expected. For it learned routes stay; where none is, they
-    /// go too.
+    /// Says goodbye on all sessions, silently where a successor is expected, for which learned routes and the load balancer
+    /// stay as they are. What no successor takes over goes.
     async fn drain(mut self, config: &Config) {
         let home = config
             .daemon_set
@@ -168,67 +186,32 @@ impl Agent {
                 namespace: namespace.clone(),
                 daemon_set: daemon_set.clone(),
                 node: config.node.clone(),
+                pins: config.pins.clone(),
             });
         let snapshot = self.following.snapshot.borrow().clone();
-        let goodbye = homecoming::goodbye(&self.client, home.as_ref(), snapshot.as_deref()).await;
+        let left = homecoming::leave(&self.client, home.as_ref(), snapshot.as_deref()).await;
+        let goodbye = match left {
+            Leave::Everything | Leave::AllButBalancer => Goodbye::Silent,
+            Leave::Nothing => Goodbye::Cease,
+        };
         let (done, finished) = oneshot::channel();
         if self.farewell.send((goodbye, done)).await.is_ok() {
             // An error means that the speaker ended without a word: there is nobody left to wait for.
             drop(finished.await);
         }
-        self.tasks.shutdown().await;
-        match goodbye {
-            Goodbye::Silent => {}
-            Goodbye::Cease => {
-                self.remove_routes();
-                if let Some(datapath) = &config.datapath {
-                    remove_balancer(&datapath.options.pin_root).await;
-                }
-            }
+        self.parts.0.shutdown().await;
+        if left == Leave::Nothing {
+            remains::learned(&self.routes.borrow().clone().unwrap_or_default());
         }
-    }
-
-    fn remove_routes(&self) {
-        let plan = self.routes.borrow().clone().unwrap_or_default();
-        for target in plan.imports.keys() {
-            match cleanup::routes(routes::identity(*target)) {
-                // Without the capability none was installed.
-                Ok(_) | Err(fib::Error::NotPermitted) => {}
-                Err(error) => {
-                    warn!(
-                        error = cluster::causes(&error),
-                        "learned routes cannot be removed"
-                    );
-                }
-            }
-        }
-    }
-}
-
-/// The load balancer's thread ends by itself once its task has; until then its pins are locked.
-async fn remove_balancer(pins: &Path) {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let begin = Instant::now();
-    loop {
-        match cleanup::balancer(pins) {
-            Ok(_) => return,
-            Err(lb::Error::InUse { .. }) if begin.elapsed() < PATIENCE => {
-                sleep(Duration::from_millis(20)).await;
-            }
-            Err(error) => {
-                warn!(
-                    error = cluster::causes(&error),
-                    "programs and maps of the load balancer cannot be removed"
-                );
-                return;
-            }
+        if left != Leave::Everything && config.datapath.is_some() {
+            remains::balancer(&config.pins).await;
         }
     }
 }
 
 /// Starts the task of the load balancer, where it is on. What it reports.
 fn balance(
-    tasks: &mut JoinSet<()>,
+    parts: &mut Parts,
     config: &Config,
     plans: watch::Receiver<Option<Arc<DatapathPlan>>>,
 ) -> Option<watch::Receiver<Datapath>> {
@@ -239,13 +222,13 @@ fn balance(
         plans,
         seen: sender,
     };
-    tasks.spawn(task.run());
+    parts.start("load balancer", task.run());
     Some(seen)
 }
 
 /// Starts the task of learned routes. What the speaker needs for it, and what it reports.
 fn install(
-    tasks: &mut JoinSet<()>,
+    parts: &mut Parts,
     plans: watch::Receiver<Option<Arc<RoutesPlan>>>,
     devices: watch::Receiver<interfaces::Devices>,
 ) -> (Outlet, watch::Receiver<Imports>) {
@@ -259,7 +242,7 @@ fn install(
         demand: demand_sender,
         report,
     });
-    tasks.spawn(task.run());
+    parts.start("learned routes", task.run());
     (Outlet { demand, batches }, imports)
 }
 
@@ -276,11 +259,11 @@ pub async fn carry_out(plan: NodePlan) {
         resumed: Arc::from([]),
     };
     let speaker = SpeakerTask::new(identity, reports);
-    let mut tasks = JoinSet::new();
-    let (outlet, _imports) = install(&mut tasks, plans, devices);
-    tasks.spawn(interfaces::follow(device_sender));
-    tasks.spawn(speaker.run(wishes, farewell, outlet));
-    while tasks.join_next().await.is_some() {}
+    let mut parts = Parts::default();
+    let (outlet, _imports) = install(&mut parts, plans, devices);
+    parts.start("interfaces", interfaces::follow(device_sender));
+    parts.start("speaker", speaker.run(wishes, farewell, outlet));
+    drop(parts.first_end().await);
 }
 
 /// The speaker's start: it waits for the first snapshot, which says whether an earlier process had sessions up.
@@ -345,10 +328,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_task_that_ends_is_passed_over_and_one_that_panics_is_not() {
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async {});
-        tasks.spawn(async { panic!("as a defect would") });
-        assert!(first_panic(&mut tasks).await.is_panic());
+    async fn a_part_that_ends_is_named_and_one_that_panics_shows_why() {
+        let mut parts = Parts::default();
+        parts.start("idle", std::future::pending());
+        parts.start("planner", async {});
+        let ended = parts.first_end().await;
+        assert_eq!(ended.to_string(), "the agent's part \"planner\" ended");
+        parts.start("speaker", async { panic!("as a defect would") });
+        let Error::Task(panic) = parts.first_end().await else {
+            panic!("a panic");
+        };
+        assert!(panic.is_panic());
     }
 }

@@ -81,12 +81,12 @@ pub(crate) fn pins(root: Option<&str>) -> PathBuf {
     Path::new(root.unwrap_or(BPF_ROOT)).join(PINS)
 }
 
-/// `None` where Services are not balanced here. What is written wrongly is an error even then: it would be one the day the
-/// load balancer is switched on.
+/// The load balancer, `None` where Services are not balanced here, and the folder of its pins. What is written wrongly is an
+/// error even then: it would be one the day the load balancer is switched on.
 pub(super) fn resolve(
     flags: DatapathFlags,
     setting: impl Fn(&'static str, Option<String>) -> Setting,
-) -> Result<Option<Datapath>, Error> {
+) -> Result<(Option<Datapath>, PathBuf), Error> {
     let DatapathFlags {
         kube_proxy_replacement,
         bpf_lb_algorithm,
@@ -132,10 +132,10 @@ pub(super) fn resolve(
             .seed()?
             .unwrap_or(default.hash_seed),
     };
-    let root = setting("bpf-root", bpf_root).value;
+    let pins = pins(setting("bpf-root", bpf_root).value.as_deref());
     let datapath = Datapath {
         options: lb::Options {
-            pin_root: pins(root.as_deref()),
+            pin_root: pins.clone(),
             cgroup: setting("cgroup-root", cgroup_root).value.map(PathBuf::from),
             sockets: is("bpf-lb-sock", bpf_lb_sock, true)?,
             uplinks: if devices.is_empty() {
@@ -154,7 +154,7 @@ pub(super) fn resolve(
         },
     };
     let is_on = is("kube-proxy-replacement", kube_proxy_replacement, false)?;
-    Ok(is_on.then_some(datapath))
+    Ok((is_on.then_some(datapath), pins))
 }
 
 impl Setting {
