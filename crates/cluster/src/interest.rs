@@ -71,6 +71,15 @@ impl Kind {
             | Self::EndpointSlice => false,
         }
     }
+
+    /// Whether every API server has the kind, so that one that does not know it is none.
+    #[must_use]
+    pub fn is_everywhere(self) -> bool {
+        matches!(
+            self,
+            Self::Node | Self::Secret | Self::Service | Self::EndpointSlice
+        )
+    }
 }
 
 impl fmt::Display for Kind {

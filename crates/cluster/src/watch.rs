@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::core::Request;
+use kube::core::{Request, Status};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
@@ -109,6 +109,9 @@ pub(crate) async fn watch<T: Wire>(
             Err(trouble) => trouble,
         };
         let told = match trouble {
+            Trouble::Absent if source.kind.is_everywhere() => {
+                Some(Told::Lost(UNKNOWN_KIND.to_owned()))
+            }
             Trouble::Absent => Some(presence.missed(Instant::now())),
             Trouble::Expired => None,
             Trouble::Other(reason) => Some(Told::Lost(reason)),
@@ -287,11 +290,18 @@ impl Trouble {
 impl From<kube::Error> for Trouble {
     fn from(error: kube::Error) -> Self {
         match error {
-            kube::Error::Api(status) if status.code == 404 => Self::Absent,
+            kube::Error::Api(status) if is_unknown_kind(&status) => Self::Absent,
             kube::Error::Api(status) if status.code == 410 => Self::Expired,
             other => Self::Other(error::causes(&other)),
         }
     }
+}
+
+/// Whether the API server itself says that it has nothing of the kind: by a Status where it knows the group, by the words of its HTTP library
+/// where it does not. A proxy before it that has lost its way has other words.
+fn is_unknown_kind(status: &Status) -> bool {
+    status.code == 404
+        && (status.reason == "NotFound" || status.message.trim() == "404 page not found")
 }
 
 /// Hands over what is told.
@@ -380,6 +390,46 @@ mod tests {
         for (seconds, absent) in [(0, false), (9, false), (10, true), (11, true)] {
             let told = presence.missed::<()>(start + Duration::from_secs(seconds));
             assert_eq!(matches!(told, Told::Absent), absent, "after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn only_the_api_server_can_say_that_it_does_not_know_a_kind() {
+        // Code, reason, message; believed.
+        let rows = [
+            (
+                404,
+                "NotFound",
+                "the server could not find the requested resource",
+                true,
+            ),
+            (
+                404,
+                "Failed to parse error data",
+                "404 page not found\n",
+                true,
+            ),
+            (
+                404,
+                "Failed to parse error data",
+                "<html><h1>404 Not Found</h1></html>",
+                false,
+            ),
+            (403, "Forbidden", "404 page not found", false),
+            (
+                503,
+                "Failed to parse error data",
+                "404 page not found",
+                false,
+            ),
+        ];
+        for (code, reason, message, expected) in rows {
+            let status = Status::failure(message, reason).with_code(code);
+            assert_eq!(
+                is_unknown_kind(&status),
+                expected,
+                "{code} {reason} {message}"
+            );
         }
     }
 }
