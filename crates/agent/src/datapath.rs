@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plan::node::DatapathPlan;
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::apply::{Translation, Translator};
 use crate::observe::Datapath;
+use crate::reconcile::Order;
 
 /// Pause before a load balancer that could not start is tried again: what it lacks (a file system that is not mounted yet)
 /// may have come.
@@ -19,7 +19,7 @@ const RETRY: Duration = Duration::from_secs(10);
 /// The load balancer's end in the agent. What it has put into the kernel stays there when this ends.
 pub(crate) struct DatapathTask {
     pub(crate) options: lb::Options,
-    pub(crate) plans: watch::Receiver<Option<Arc<DatapathPlan>>>,
+    pub(crate) orders: watch::Receiver<Option<Order>>,
     pub(crate) seen: watch::Sender<Datapath>,
 }
 
@@ -27,13 +27,13 @@ impl DatapathTask {
     /// Works until nobody plans any more. A load balancer that cannot start costs what depends on it, nothing else; one that
     /// ends leaves in the kernel what it had there, and is started again.
     pub(crate) async fn run(mut self) {
-        while self.plans.has_changed().is_ok() {
+        while self.orders.has_changed().is_ok() {
             match self.start().await {
                 Ok((balancer, ended)) => self.serve(balancer, ended).await,
                 Err(why) => self.unavailable(why),
             }
-            let mut plans = self.plans.clone();
-            let gone = async { while plans.changed().await.is_ok() {} };
+            let mut orders = self.orders.clone();
+            let gone = async { while orders.changed().await.is_ok() {} };
             tokio::select! {
                 () = sleep(RETRY) => {}
                 () = gone => return,
@@ -65,19 +65,19 @@ impl DatapathTask {
     ) {
         let mut translator = Translator::default();
         // What was planned while it started counts as news.
-        self.plans.mark_changed();
+        self.orders.mark_changed();
         loop {
             tokio::select! {
-                changed = self.plans.changed() => if changed.is_err() { return },
+                changed = self.orders.changed() => if changed.is_err() { return },
                 _ = &mut ended => {
                     let why = balancer.stop().err().map(|error| cluster::causes(&error));
                     error!(reason = why, "load balancer has ended; what it has programmed stays, and it is started again");
                     return;
                 }
             }
-            let plan = self.plans.borrow_and_update().clone();
-            if let Some(plan) = plan {
-                let Translation { wish, changed } = translator.translate(&plan);
+            let order = self.orders.borrow_and_update().clone();
+            if let Some(Order { number, plan }) = order {
+                let Translation { wish, changed } = translator.translate(number, &plan);
                 for (service, planned) in changed {
                     for fault in &planned.faults {
                         warn!(%service, reason = %fault, "Service cannot be carried out as written");

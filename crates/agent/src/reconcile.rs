@@ -18,7 +18,7 @@ use crate::apply::{self, Wish};
 use crate::interfaces::Devices;
 use crate::metrics::Metrics;
 
-pub(crate) use serving::Serving;
+pub(crate) use serving::{Order, Serving};
 
 /// What the planner reads and writes.
 pub(crate) struct Reconcile {

@@ -6,7 +6,7 @@ use api::node_config::PeeringState;
 use bgp::Goodbye;
 use cluster::{ConnectOptions, Following, Interest};
 use plan::Snapshot;
-use plan::node::{DatapathPlan, NodePlan, RoutesPlan, Settings};
+use plan::node::{NodePlan, RoutesPlan, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -17,7 +17,7 @@ use crate::datapath::DatapathTask;
 use crate::homecoming::{self, Home, Leave};
 use crate::metrics::Metrics;
 use crate::observe::Datapath;
-use crate::reconcile::{Reconcile, Serving};
+use crate::reconcile::{Order, Reconcile, Serving};
 use crate::routes::{Demand, Ends, Imports, RoutesTask};
 use crate::speaker::{Farewell, Identity, Outlet, SpeakerTask};
 use crate::status::StatusTask;
@@ -115,9 +115,9 @@ impl Agent {
         let (device_sender, devices) = watch::channel(interfaces::Devices::default());
         let (routes_sender, routes_plans) = watch::channel(None);
         let (farewell, farewell_receiver) = mpsc::channel(1);
-        let (datapath_sender, datapaths) = watch::channel(None);
+        let (order_sender, orders) = watch::channel(None);
         let mut parts = Parts::default();
-        let seen = balance(&mut parts, config, datapaths);
+        let seen = balance(&mut parts, config, orders);
         let (outlet, imports) = install(&mut parts, routes_plans.clone(), devices.clone());
         let metrics = Metrics::new(reports.clone(), imports.clone(), seen.clone());
         parts.start(
@@ -144,7 +144,7 @@ impl Agent {
             wishes: wish_sender,
             routes: routes_sender,
             metrics,
-            serving: Serving::new(seen, reports.clone(), datapath_sender),
+            serving: Serving::new(seen, reports.clone(), order_sender),
             told: None,
         };
         parts.start("planner", reconcile.run());
@@ -213,13 +213,13 @@ impl Agent {
 fn balance(
     parts: &mut Parts,
     config: &Config,
-    plans: watch::Receiver<Option<Arc<DatapathPlan>>>,
+    orders: watch::Receiver<Option<Order>>,
 ) -> Option<watch::Receiver<Datapath>> {
     let datapath = config.datapath.as_ref()?;
     let (sender, seen) = watch::channel(Datapath::default());
     let task = DatapathTask {
         options: datapath.options.clone(),
-        plans,
+        orders,
         seen: sender,
     };
     parts.start("load balancer", task.run());

@@ -11,6 +11,8 @@ use crate::wish::Family;
 pub struct Report {
     /// Whether a first wish is in the maps, and the programs are attached at every interface that was there.
     pub ready: bool,
+    /// Number of the wish that was carried out last; 0 before the first.
+    pub wish: u64,
     /// Addresses with at least one frontend of which all that are wished are in the maps, NodePorts aside.
     pub programmed: Arc<BTreeSet<IpAddr>>,
     /// Frontends in the maps, a NodePort counted once.

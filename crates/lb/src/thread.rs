@@ -373,6 +373,7 @@ impl Worker {
         }
         let mut report = Report {
             ready: self.is_ready,
+            wish: self.wish.as_ref().map_or(0, |wish| wish.number),
             interfaces: self.kernel.attachments(),
             sockets: self.kernel.sockets(),
             memory: self.measures.memory,

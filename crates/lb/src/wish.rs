@@ -7,6 +7,8 @@ use std::sync::Arc;
 /// Everything, complete. What is unchanged between two wishes should be the same `Arc`: it is recognised by its address and costs nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wish {
+    /// Any number of the caller's, told with what has become of the wish ([`crate::Report::wish`]).
+    pub number: u64,
     /// Services by a name of the caller's choice; the names' order decides who gets a frontend that two claim.
     pub services: BTreeMap<Arc<str>, Arc<Service>>,
     /// Frontend addresses of services that may be gone from `services` and yet keep what they have: they are still announced.

@@ -35,8 +35,8 @@ pub struct Translation {
 }
 
 impl Translator {
-    /// Translates the next plan.
-    pub fn translate(&mut self, plan: &DatapathPlan) -> Translation {
+    /// Translates the next plan into a wish of this number.
+    pub fn translate(&mut self, number: u64, plan: &DatapathPlan) -> Translation {
         let DatapathPlan {
             services,
             hold,
@@ -48,6 +48,7 @@ impl Translator {
         // A Service without frontends is in the plan for its faults only.
         let wished = wished.filter(|known| !known.plan.frontends.is_empty());
         let wish = lb::Wish {
+            number,
             services: wished.map(|known| known.wished.clone()).collect(),
             hold: hold.clone(),
             node_addresses: node_addresses.clone(),
@@ -238,7 +239,7 @@ mod tests {
     fn a_plan_says_the_same_in_the_load_balancer_s_words() {
         let service = planned(80);
         let wish = Translator::default()
-            .translate(&plan(&[("web", &service)]))
+            .translate(7, &plan(&[("web", &service)]))
             .wish;
         let backend = |last, is_local, state| lb::Backend {
             address: [172, 20, 0, last].into(),
@@ -272,6 +273,7 @@ mod tests {
             ],
         };
         let expected = lb::Wish {
+            number: 7,
             services: [("default/web".into(), Arc::new(service))].into(),
             hold: [[10, 0, 0, 1].into()].into(),
             node_addresses: [[10, 0, 0, 2].into()].into(),
@@ -291,10 +293,10 @@ mod tests {
     fn what_is_planned_as_it_was_is_wished_by_the_same_arc() {
         let (a, b, c) = (planned(1), planned(2), planned(3));
         let mut translator = Translator::default();
-        let first = translator.translate(&plan(&[("a", &a), ("b", &b)]));
+        let first = translator.translate(7, &plan(&[("a", &a), ("b", &b)]));
         assert_eq!(first.changed.len(), 2);
         let other = planned(9);
-        let second = translator.translate(&plan(&[("a", &a), ("b", &other), ("c", &c)]));
+        let second = translator.translate(7, &plan(&[("a", &a), ("b", &other), ("c", &c)]));
         let changed: Vec<_> = second.changed.iter().map(|(name, _)| &*name.name).collect();
         assert_eq!(changed, ["b", "c"]);
         let same = |name: &str| {
@@ -302,7 +304,7 @@ mod tests {
             Arc::ptr_eq(&first.wish.services[name], &second.wish.services[name])
         };
         assert!(same("a") && !same("b"));
-        let third = translator.translate(&plan(&[("c", &c)]));
+        let third = translator.translate(7, &plan(&[("c", &c)]));
         assert_eq!((third.changed.len(), third.wish.services.len()), (0, 1));
     }
 
@@ -312,7 +314,7 @@ mod tests {
             faults: vec![plan::node::datapath::Fault::SourceRanges],
             ..DatapathService::default()
         });
-        let translation = Translator::default().translate(&plan(&[("web", &faulty)]));
+        let translation = Translator::default().translate(7, &plan(&[("web", &faulty)]));
         assert_eq!(translation.changed.len(), 1);
         assert!(translation.wish.services.is_empty());
     }
@@ -325,11 +327,11 @@ mod tests {
             ..DatapathPlan::default()
         };
         let mut translator = Translator::default();
-        let first = translator.translate(&plan);
+        let first = translator.translate(7, &plan);
         let changed = named("web-4711");
         plan.services.insert(Arc::clone(&changed), planned(9));
         let started = std::time::Instant::now();
-        let second = translator.translate(&plan);
+        let second = translator.translate(7, &plan);
         println!("translated in {:?}", started.elapsed());
         assert_eq!(second.changed.len(), 1);
         let same = first.wish.services.iter().filter(|(name, service)| {

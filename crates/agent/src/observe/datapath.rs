@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use plan::node::ObservedDatapath;
 use plan::node::observed::DatapathState;
+use plan::node::{ObservedDatapath, Programmed};
 use plan::snapshot::IpFamily;
 use plan::withheld::{Reason, Subject, Table, Withheld};
 
@@ -17,9 +17,9 @@ pub struct Datapath {
 }
 
 impl Datapath {
-    /// The same in the plan's words.
+    /// The same in the plan's words, with what it says is programmed set against what it was asked for since.
     #[must_use]
-    pub fn observed(&self) -> ObservedDatapath {
+    pub fn observed(&self, programmed: &mut Programmed) -> ObservedDatapath {
         let Self {
             unavailable,
             report,
@@ -29,11 +29,12 @@ impl Datapath {
             None if report.ready => DatapathState::Ready,
             None => DatapathState::Starting,
         };
+        programmed.report(report.wish, &report.programmed);
         let withheld = report.withheld.iter().map(services);
         let withheld = withheld.chain(interfaces(report)).chain(sockets(report));
         ObservedDatapath {
             state,
-            programmed: Arc::clone(&report.programmed),
+            programmed: Arc::clone(programmed.all()),
             withheld: withheld.collect(),
         }
     }
@@ -128,7 +129,7 @@ mod tests {
                 unavailable: unavailable.map(Into::into),
                 report: ready(is_ready),
             };
-            assert_eq!(datapath.observed().state, state);
+            assert_eq!(datapath.observed(&mut Programmed::default()).state, state);
             assert_eq!(datapath.pending().is_some(), is_pending);
         }
     }
@@ -160,7 +161,7 @@ mod tests {
             unavailable: None,
             report,
         };
-        let told = datapath.observed().withheld;
+        let told = datapath.observed(&mut Programmed::default()).withheld;
         let told: Vec<_> = told.iter().map(ToString::to_string).collect();
         let expected = [
             "4 Services are not wholly balanced (a/b, ...): another Service has the address, port and protocol",

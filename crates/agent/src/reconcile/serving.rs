@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use plan::node::opening::{Opening, opening};
-use plan::node::{Announced, DatapathPlan, Memory, NodePlan, Observed, ObservedDatapath};
+use plan::node::{
+    Announced, DatapathPlan, Memory, NodePlan, Observed, ObservedDatapath, Programmed,
+};
 use plan::withheld::{Reason, Withheld};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -17,13 +19,22 @@ use crate::observe::{Datapath, Report};
 pub(crate) struct Serving {
     seen: Option<watch::Receiver<Datapath>>,
     reports: watch::Receiver<Report>,
-    plans: watch::Sender<Option<Arc<DatapathPlan>>>,
+    orders: watch::Sender<Option<Order>>,
     pub(super) memory: Memory,
     /// What the last plan was made of, and what it awaits.
     observed: Option<ObservedDatapath>,
     awaited: BTreeSet<IpNet>,
     announced: Announced,
+    programmed: Programmed,
     speech: Speech,
+}
+
+/// What the load balancer is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    /// Higher than that of the order before.
+    pub(crate) number: u64,
+    pub(crate) plan: Arc<DatapathPlan>,
 }
 
 /// Whether the speaker has been told anything.
@@ -41,24 +52,26 @@ impl Serving {
     pub(crate) fn new(
         seen: Option<watch::Receiver<Datapath>>,
         reports: watch::Receiver<Report>,
-        plans: watch::Sender<Option<Arc<DatapathPlan>>>,
+        orders: watch::Sender<Option<Order>>,
     ) -> Self {
         Self {
             seen,
             reports,
-            plans,
+            orders,
             memory: Memory::default(),
             observed: None,
             awaited: BTreeSet::new(),
             announced: Announced::default(),
+            programmed: Programmed::default(),
             speech: Speech::Silent,
         }
     }
 
     /// Adds what is known now.
     pub(super) fn observe(&mut self, observed: &mut Observed) {
+        let programmed = &mut self.programmed;
         let seen = self.seen.as_mut();
-        self.observed = seen.map(|seen| seen.borrow_and_update().observed());
+        self.observed = seen.map(|seen| seen.borrow_and_update().observed(programmed));
         observed.datapath.clone_from(&self.observed);
         observed.announced = Arc::clone(self.announced.all());
     }
@@ -79,7 +92,7 @@ impl Serving {
                     if changed.is_err() {
                         return false;
                     }
-                    let now = seen.borrow_and_update().observed();
+                    let now = seen.borrow_and_update().observed(&mut self.programmed);
                     let is_news = |before| now.is_news(before, &self.awaited);
                     if self.observed.as_ref().is_none_or(is_news) {
                         return true;
@@ -102,10 +115,18 @@ impl Serving {
     /// Hands the load balancer its part.
     pub(super) fn hand_out(&mut self, plan: &NodePlan) {
         self.awaited.clone_from(&plan.awaited);
-        self.plans.send_if_modified(|current| {
-            let changed = *current != plan.datapath;
+        let Some(plan) = &plan.datapath else {
+            return;
+        };
+        let programmed = &mut self.programmed;
+        self.orders.send_if_modified(|current| {
+            let known = current.as_ref();
+            let changed = known.is_none_or(|current| current.plan != *plan);
             if changed {
-                current.clone_from(&plan.datapath);
+                let number = known.map_or(1, |current| current.number + 1);
+                programmed.ask(number, plan);
+                let plan = Arc::clone(plan);
+                *current = Some(Order { number, plan });
             }
             changed
         });

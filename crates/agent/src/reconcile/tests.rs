@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use plan::node::{DatapathPlan, DatapathSettings, RouterIdMode, WithoutEndpoints};
+use plan::node::{DatapathSettings, RouterIdMode, WithoutEndpoints};
 use plan::snapshot::{Ingress, Protocol, ServicePort, ServiceType};
 use plan::{NamespacedName, NodeFacts, ServiceFacts};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ struct Stage {
     reports: watch::Sender<Report>,
     wishes: watch::Receiver<Option<Wish>>,
     plans: watch::Receiver<Option<Arc<NodePlan>>>,
-    datapaths: watch::Receiver<Option<Arc<DatapathPlan>>>,
+    orders: watch::Receiver<Option<Order>>,
     _devices: watch::Sender<Devices>,
 }
 
@@ -38,7 +38,7 @@ impl Stage {
         let (reports, report_receiver) = watch::channel(Report::default());
         let (wish_sender, wishes) = watch::channel(None);
         let (plan_sender, plans) = watch::channel(None);
-        let (datapath_sender, datapaths) = watch::channel(None);
+        let (order_sender, orders) = watch::channel(None);
         let (devices, device_receiver) = watch::channel(Devices::default());
         let (route_sender, _routes) = watch::channel(None);
         let (_, imports) = watch::channel(Imports::default());
@@ -56,7 +56,7 @@ impl Stage {
             plans: plan_sender,
             wishes: wish_sender,
             metrics: Metrics::new(report_receiver.clone(), imports, seen_receiver.clone()),
-            serving: Serving::new(seen_receiver, report_receiver, datapath_sender),
+            serving: Serving::new(seen_receiver, report_receiver, order_sender),
             told: None,
         };
         tokio::spawn(reconcile.run());
@@ -66,7 +66,7 @@ impl Stage {
             reports,
             wishes,
             plans,
-            datapaths,
+            orders,
             _devices: devices,
         }
     }
@@ -115,15 +115,15 @@ impl Stage {
 
     /// Waits until the load balancer is to hold exactly these.
     async fn holds(&mut self, addresses: &[&str]) {
-        let wanted = |plan: &Option<Arc<DatapathPlan>>| {
-            plan.as_ref().is_some_and(|plan| {
-                let hold: Vec<_> = plan.hold.iter().map(ToString::to_string).collect();
+        let wanted = |order: &Option<Order>| {
+            order.as_ref().is_some_and(|order| {
+                let hold: Vec<_> = order.plan.hold.iter().map(ToString::to_string).collect();
                 hold == addresses
             })
         };
-        let plan = timeout(PATIENCE, self.datapaths.wait_for(wanted)).await;
-        let plan = plan.unwrap_or_else(|_| panic!("never held: {addresses:?}"));
-        drop(plan.expect("the loop runs"));
+        let order = timeout(PATIENCE, self.orders.wait_for(wanted)).await;
+        let order = order.unwrap_or_else(|_| panic!("never held: {addresses:?}"));
+        drop(order.expect("the loop runs"));
     }
 
     /// Waits for a plan, and says what waits in it.
@@ -196,7 +196,7 @@ fn on() -> Option<DatapathSettings> {
 async fn without_a_load_balancer_everything_is_said_at_once() {
     let mut stage = Stage::start(None);
     assert_eq!(stage.wished(&[VIP, PODS]).await, 1);
-    assert!(stage.datapaths.borrow().is_none());
+    assert!(stage.orders.borrow().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,8 +253,8 @@ async fn an_address_is_kept_until_its_withdrawal_is_on_its_way() {
     stage.holds(&["172.16.1.1"]).await;
     stage.announced(2, &[PODS]);
     stage.holds(&[]).await;
-    let plan = stage.datapaths.borrow().clone();
-    assert!(plan.is_some_and(|plan| plan.services.is_empty()));
+    let order = stage.orders.borrow().clone();
+    assert!(order.is_some_and(|order| order.plan.services.is_empty()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ mod memory;
 pub mod observed;
 pub mod opening;
 mod peer;
+pub mod programmed;
 mod services;
 mod slices;
 pub mod status;
@@ -31,6 +32,7 @@ pub use observed::{
     Observed, ObservedDatapath, ObservedPeer, ObservedRoutes, PeeringState, RefusedRoutes,
     RoutesProblem, WithheldRoutes,
 };
+pub use programmed::Programmed;
 
 use crate::copy_on_write::CopyOnWrite;
 use crate::rejected::Rejected;

@@ -37,7 +37,7 @@ pub struct Observed {
 pub struct ObservedDatapath {
     /// How far it is.
     pub state: DatapathState,
-    /// Addresses of which it serves all that is wanted and possible.
+    /// Addresses of which it serves all that is wanted and possible ([`super::Programmed`]).
     pub programmed: Arc<BTreeSet<IpAddr>>,
     /// What it could not take.
     pub withheld: Vec<Withheld>,

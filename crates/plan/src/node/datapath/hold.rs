@@ -19,12 +19,8 @@ pub(in crate::node) fn hold(
     if held.is_empty() {
         return held;
     }
-    for service in plan.services.values() {
-        for frontend in &service.frontends {
-            if let Some(wanted) = frontend.address.ip() {
-                held.remove(&wanted);
-            }
-        }
+    for wanted in plan.addresses() {
+        held.remove(&wanted);
     }
     held
 }

@@ -49,6 +49,18 @@ pub struct DatapathPlan {
     pub other_nodes: BTreeSet<IpAddr>,
 }
 
+impl DatapathPlan {
+    /// Every address to be served, in no order, and some several times.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let frontends = self
+            .services
+            .values()
+            .flat_map(|service| &service.frontends);
+        let wanted = frontends.filter_map(|frontend| frontend.address.ip());
+        wanted.chain(self.hold.iter().copied())
+    }
+}
+
 /// One Service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DatapathService {

@@ -1,13 +1,16 @@
 //! Announced only when programmed, withdrawn before unprogrammed.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 use plan::NodeFacts;
 use plan::node::observed::DatapathState;
-use plan::node::{Announced, Memory, NodePlan, ObservedDatapath, replan, status};
+use plan::node::{
+    Announced, DatapathPlan, Memory, NodePlan, ObservedDatapath, Programmed, replan, status,
+};
 use plan::snapshot::TrafficPolicy;
 use plan::withheld::{Reason, Subject, Table, Withheld};
 use proptest::prelude::*;
@@ -256,7 +259,13 @@ struct Truth {
     taken: u64,
     originate: Arc<BTreeSet<IpNet>>,
     peers_have: Arc<BTreeSet<IpNet>>,
-    programmed: BTreeSet<std::net::IpAddr>,
+    /// Plans given to the load balancer, and the last.
+    order: u64,
+    ordered: Option<Arc<DatapathPlan>>,
+    /// The plan the load balancer has carried out, and what is in the maps.
+    carried_out: u64,
+    programmed: BTreeSet<IpAddr>,
+    served: Programmed,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -267,6 +276,7 @@ enum Step {
     Here(bool),
     Plan,
     Program,
+    Tell,
     Take,
     Settle,
     Report,
@@ -280,6 +290,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Here),
         4 => Just(Step::Plan),
         3 => Just(Step::Program),
+        3 => Just(Step::Tell),
         3 => Just(Step::Take),
         3 => Just(Step::Settle),
         3 => Just(Step::Report),
@@ -303,7 +314,11 @@ impl Truth {
             taken: 0,
             originate: Arc::default(),
             peers_have: Arc::default(),
+            order: 0,
+            ordered: None,
+            carried_out: 0,
             programmed: BTreeSet::new(),
+            served: Programmed::default(),
         }
     }
 
@@ -345,6 +360,7 @@ impl Truth {
             }
             Step::Plan => self.replan(),
             Step::Program => self.program(),
+            Step::Tell => self.tell(),
             Step::Take => {
                 if self.taken != self.number {
                     self.taken = self.number;
@@ -362,12 +378,22 @@ impl Truth {
     fn replan(&mut self) {
         let world = &mut self.scene.world;
         world.observed.announced = Arc::clone(self.bound.all());
+        if let Some(datapath) = &mut world.observed.datapath {
+            datapath.programmed = Arc::clone(self.served.all());
+        }
         self.plan = replan(
             &world.snapshot,
             &world.settings,
             &world.observed,
             &mut self.memory,
         );
+        if self.ordered != self.plan.datapath
+            && let Some(plan) = &self.plan.datapath
+        {
+            self.order += 1;
+            self.ordered = Some(Arc::clone(plan));
+            self.served.ask(self.order, plan);
+        }
         let instances = self.plan.instances.values();
         let originate: BTreeSet<IpNet> = instances
             .flat_map(|instance| instance.originate.iter().copied())
@@ -379,9 +405,9 @@ impl Truth {
         }
     }
 
-    /// The load balancer carries out the plan and reports; the next plan knows it.
+    /// The load balancer carries out the newest plan.
     fn program(&mut self) {
-        let Some(plan) = &self.plan.datapath else {
+        let Some(plan) = &self.ordered else {
             return;
         };
         let services = plan.services.values();
@@ -389,9 +415,16 @@ impl Truth {
         let wanted = wanted.filter_map(|frontend| frontend.address.ip());
         let held = plan.hold.intersection(&self.programmed).copied();
         self.programmed = wanted.chain(held).collect();
+        self.carried_out = self.order;
+    }
+
+    /// The load balancer reports; the next plan knows it.
+    fn tell(&mut self) {
+        let programmed = Arc::new(self.programmed.clone());
+        self.served.report(self.carried_out, &programmed);
         self.observe(ObservedDatapath {
             state: DatapathState::Ready,
-            programmed: Arc::new(self.programmed.clone()),
+            programmed: Arc::clone(self.served.all()),
             withheld: Vec::new(),
         });
     }
@@ -466,7 +499,7 @@ proptest! {
         }
         // Left alone, everything that is wanted is announced, and nothing else is kept.
         for _ in 0..4 {
-            for step in [Step::Plan, Step::Program, Step::Take, Step::Settle, Step::Report] {
+            for step in [Step::Plan, Step::Program, Step::Tell, Step::Take, Step::Settle, Step::Report] {
                 truth.take(step);
             }
         }
