@@ -77,6 +77,43 @@ pub fn marked(protocol: u8) -> Result<Vec<Marked>, Error> {
     Ok(found.into_iter().map(marked).collect())
 }
 
+/// Marks of ours whose routes nobody wants: all that routes in the kernel prove but `wanted`. Where every nexthop object is wanted, no
+/// route is looked at.
+///
+/// # Errors
+/// Whatever keeps the kernel from answering.
+pub fn abandoned(wanted: &BTreeSet<Identity>) -> Result<Vec<Identity>, Error> {
+    let is_wanted = |id: u32, protocol: u8| {
+        let mut wanted = wanted.iter();
+        wanted.any(|it| it.protocol == protocol && it.nexthop_ids().contains(&id))
+    };
+    let mut protocols = BTreeSet::new();
+    let asked = Requests::open()?.ask(Question::Nexthops, |fact| {
+        if let Fact::Nexthop { id, protocol, .. } = fact
+            && Identity::may_number(id)
+            && !is_wanted(id, protocol)
+        {
+            protocols.insert(protocol);
+        }
+    });
+    match asked {
+        // A kernel without nexthop objects proves nothing.
+        Err(Error::Refused(_)) => return Ok(Vec::new()),
+        asked => asked?,
+    }
+    let mut found = Vec::new();
+    for protocol in protocols {
+        match marked(protocol) {
+            Ok(marked) => found.extend(marked.into_iter().filter(Marked::is_ours)),
+            // Somebody else numbers objects as we do, with a protocol number that we never use.
+            Err(Error::Protocol { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let identities = found.into_iter().map(|marked| marked.identity);
+    Ok(identities.filter(|it| !wanted.contains(it)).collect())
+}
+
 /// The marks of a route, and whether its nexthop object proves them. An IPv6 route of ours that was to have no metric shows
 /// one.
 fn mark_of(route: &KernelRoute) -> (Identity, bool) {

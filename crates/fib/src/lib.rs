@@ -53,7 +53,7 @@ mod socket;
 mod thread;
 mod wish;
 
-pub use cleanup::{Cleaned, Marked, cleanup, marked};
+pub use cleanup::{Cleaned, Marked, abandoned, cleanup, marked};
 pub use error::Error;
 pub use route::{
     Command, Counters, Errno, Form, Identity, NextHop, NextHopSet, Report, Withheld, WithheldGroup,

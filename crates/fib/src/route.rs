@@ -20,7 +20,7 @@ const REFUSED_TABLES: [u32; 4] = [0, 252, 253, 255];
 const NEXTHOP_SPACE: u32 = 0x6000_0000;
 
 /// What marks a route as ours: all three together. Routes that differ in one of them are never changed or removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
     /// The routing table, e.g. 254 for main. Not 0, 252, 253 or 255.
     pub table: u32,
@@ -66,6 +66,11 @@ impl Identity {
             });
         let first = NEXTHOP_SPACE | ((hash ^ (hash >> 13)) & 0x1fff) << 16;
         first..=first | 0xffff
+    }
+
+    /// Whether a nexthop object may belong to some identity.
+    pub(crate) fn may_number(id: u32) -> bool {
+        id >> 29 == NEXTHOP_SPACE >> 29
     }
 
     /// The metric that the kernel shows for our routes of the prefix's family.

@@ -14,7 +14,7 @@ mod place;
 
 use std::time::{Duration, Instant};
 
-use fib::{Command, Error, Fib, Form, Identity, Withheld, cleanup};
+use fib::{Command, Error, Fib, Form, Identity, Withheld, abandoned, cleanup};
 use place::{Place, set};
 
 const OURS: Identity = Identity {
@@ -349,6 +349,39 @@ fn cleanup_takes_what_is_ours_and_nothing_else() {
     assert_eq!((cleaned.routes, cleaned.nexthops, cleaned.kept), (0, 1, 0));
     assert_eq!(place.all_routes(), before);
     assert_eq!(place.ip("nexthop show"), objects);
+}
+
+#[test]
+fn what_nobody_wants_any_more_is_found_by_its_nexthop_objects() {
+    let Some(place) = Place::make("abandoned") else {
+        return;
+    };
+    let old = [(1000, 186, 20), (254, 186, 31), (254, 200, 40)];
+    let old = old.map(|(table, protocol, metric)| Identity {
+        table,
+        protocol,
+        metric,
+    });
+    // Somebody else's, with an object that is numbered as ours are, and one with marks of ours and no object.
+    place.ip("nexthop add id 1610612737 via 10.0.1.9 dev a0 proto 99");
+    place.ip("route add 100.64.0.0/10 nhid 1610612737 proto 99");
+    place.ip("route add 192.0.2.0/24 via 10.0.1.9 proto 186 metric 77");
+    for identity in old.iter().chain([&OURS]) {
+        let mut fib = place.start(*identity, Form::Objects);
+        fib.say([set("198.51.100.0/24", &["10.0.1.2"]), Command::Complete]);
+        assert_eq!(fib.settled().installed, 1);
+        fib.stop();
+    }
+    let find = |wanted: &[Identity]| {
+        let wanted = wanted.iter().copied().collect();
+        place.run(|| abandoned(&wanted)).unwrap()
+    };
+    let mut expected = old.to_vec();
+    expected.sort_unstable_by_key(|it| (it.protocol, it.table, it.metric));
+    assert_eq!(find(&[OURS]), expected);
+    let everyone: Vec<_> = old.into_iter().chain([OURS]).collect();
+    assert_eq!(find(&everyone), []);
+    assert_eq!(find(&[OURS, old[0], old[2]]), [old[1]]);
 }
 
 #[test]

@@ -13,8 +13,8 @@
 //! is busy nothing is taken from the speaker, which then keeps only which prefixes have changed. Where the plan imports
 //! nothing, the speaker is asked for nothing, and no thread runs.
 //!
-//! When the task ends, routes stay as they are: a successor adopts them. They go with the last import of their target, and
-//! by `tombolo-agent cleanup`.
+//! When the task ends, routes stay as they are: a successor adopts them. They go with the last import of their target, also where
+//! that went before the successor came, and by `tombolo-agent cleanup`.
 
 mod installer;
 mod refused;
@@ -32,6 +32,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
 use crate::interfaces::Devices;
+use crate::remains;
 pub(crate) use installer::identity;
 use installer::{Installer, News};
 use verdict::{Verdict, verdict};
@@ -90,6 +91,8 @@ pub(crate) struct RoutesTask {
     reporter: mpsc::Sender<News>,
     news: mpsc::Receiver<News>,
     replays: u64,
+    /// What an earlier process left for targets that nobody wants has been looked for.
+    has_swept: bool,
     /// Some route leads over a link that was found by our address on it.
     links_matter: bool,
     report_due: Option<Instant>,
@@ -126,6 +129,7 @@ impl RoutesTask {
             reporter,
             news,
             replays: 0,
+            has_swept: false,
             links_matter: false,
             report_due: None,
         }
@@ -167,6 +171,9 @@ impl RoutesTask {
 
     /// Another plan: targets that nobody wants any more are emptied, new ones begin, and everything is judged anew.
     async fn adopt(&mut self, plan: Arc<RoutesPlan>) {
+        if !std::mem::replace(&mut self.has_swept, true) {
+            remains::abandoned(&plan).await;
+        }
         if *plan == *self.plan {
             return;
         }

@@ -184,6 +184,30 @@ fn a_route_over_a_link_that_is_found_later_is_asked_for_again() {
 }
 
 #[test]
+fn routes_of_an_import_that_went_while_nobody_ran_go_too() {
+    let Some(place) = Place::make("abandoned") else {
+        return;
+    };
+    let theirs = "route add 198.51.100.0/24 via 10.0.1.2 proto 186 metric 20";
+    place.node.ip(theirs).expect("a route");
+    let foreign = place.routes("186");
+    place.on_node(async || {
+        let mut running = Running::start(plan(vec![import("i", &["0.0.0.0/0"])]));
+        running.demanded().await;
+        let one = given(&[("router", "10.0.1.2")]);
+        running.learn(&[route(PREFIXES[0], &one)], true).await;
+        running
+            .sees("installed", |routes| routes.installed == 1)
+            .await;
+        running.task.abort();
+        assert!(running.task.await.expect_err("aborted").is_cancelled());
+        let _successor = Running::start(RoutesPlan::default());
+        place.has(&["198.51.100.0/24"]).await;
+    });
+    assert_eq!(place.routes("186"), foreign);
+}
+
+#[test]
 fn cleanup_removes_what_is_provably_ours_and_leaves_what_may_be_somebody_elses() {
     let Some(place) = Place::make("cleanup") else {
         return;
