@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::Identity;
-use super::listen::Listener;
+use super::listen::Door;
 use super::tcp::{Connection, Dial, Fact, FactKind, Reporter};
 use crate::apply::InstanceWish;
 use crate::observe::{self, Epoch, Report};
@@ -21,13 +21,11 @@ pub(super) struct Instance {
     name: Arc<str>,
     local_asn: u32,
     router_id: std::net::Ipv4Addr,
-    local_port: Option<u16>,
     speaker: Speaker,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Connections that have been given bytes and not written them yet.
     writing: BTreeSet<ConnectionId>,
-    /// Held for its sockets; or why there is none.
-    listener: Option<Result<Listener, std::io::Error>>,
+    door: Door,
     reporter: Reporter,
     /// Revision of the speaker's report that was published last.
     reported: Option<u64>,
@@ -55,14 +53,10 @@ impl Instance {
             instance: Arc::clone(&name),
             facts,
         };
-        let listener = local_port.map(|port| Listener::start(port, &reporter));
-        if let Some(Err(error)) = &listener {
-            warn!(instance = %name, port = local_port, %error, "cannot listen");
-        }
         let config = InstanceConfig {
             local_asn: *local_asn,
             router_id: *router_id,
-            listens: matches!(listener, Some(Ok(_))),
+            listens: local_port.is_some(),
             host_name: Some(Arc::clone(&identity.host_name)),
             restarting: identity.resumed.iter().any(|resumed| **resumed == *name),
         };
@@ -72,11 +66,10 @@ impl Instance {
             name,
             local_asn: *local_asn,
             router_id: *router_id,
-            local_port: *local_port,
             speaker: Speaker::new(config, seed, now),
             connections: BTreeMap::new(),
             writing: BTreeSet::new(),
-            listener,
+            door: Door::new(*local_port, now),
             reporter,
             reported: None,
             feeds: false,
@@ -85,7 +78,7 @@ impl Instance {
 
     /// Whether the wish is for this very instance: its sessions could not survive a change of these.
     pub(super) fn is(&self, wish: &InstanceWish) -> bool {
-        (self.local_asn, self.router_id, self.local_port)
+        (self.local_asn, self.router_id, self.door.port())
             == (wish.local_asn, wish.router_id, wish.local_port)
     }
 
@@ -97,19 +90,19 @@ impl Instance {
 
     /// Takes leave of all peers for good.
     pub(super) fn withdraw(&mut self, now: Instant) {
-        self.listener = None;
+        self.door = Door::Shut;
         self.speaker.configure(BTreeMap::new(), now);
     }
 
     pub(super) fn goodbye(&mut self, goodbye: Goodbye, now: Instant) {
-        self.listener = None;
+        self.door = Door::Shut;
         self.speaker.goodbye(goodbye, now);
     }
 
     pub(super) fn owns(&self, name: &str, kind: &FactKind) -> bool {
         *self.name == *name
             && match kind {
-                FactKind::Accepted { .. } => self.listener.is_some(),
+                FactKind::Accepted { .. } => self.door.port().is_some(),
                 FactKind::Connected { connection, .. }
                 | FactKind::ConnectFailed { connection, .. }
                 | FactKind::Received { connection, .. }
@@ -164,7 +157,7 @@ impl Instance {
         }
     }
 
-    /// Runs due timers and performs all outputs; returns whether a session came up or went down.
+    /// Runs due timers and performs all outputs; returns whether a session came up or went down, or the door did.
     pub(super) fn turn(&mut self, now: Instant) -> bool {
         if self
             .speaker
@@ -173,7 +166,7 @@ impl Instance {
         {
             self.speaker.handle(Input::Tick, now);
         }
-        let mut told = false;
+        let mut told = self.door.turn(&self.name, &self.reporter, now);
         while let Some(output) = self.speaker.poll_output() {
             told |= self.perform(output);
         }
@@ -253,7 +246,8 @@ impl Instance {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.speaker.next_deadline()
+        let due = [self.speaker.next_deadline(), self.door.due()];
+        due.into_iter().flatten().min()
     }
 
     fn forget(&mut self, connection: ConnectionId) {
@@ -280,13 +274,9 @@ impl Instance {
     pub(super) fn report(&mut self, name: &str, epoch: &Epoch, report: &mut Report) {
         self.reported = Some(self.speaker.revision());
         report.local_asns.insert(name.to_owned(), self.local_asn);
-        if let Some(Err(error)) = &self.listener {
-            let port = self.local_port.unwrap_or_default();
-            report.listen_failures.insert(
-                name.to_owned(),
-                format!("cannot listen on port {port}: {error}"),
-            );
-        }
+        let failure = self.door.failure();
+        let failure = failure.map(|failure| (name.to_owned(), failure));
+        report.listen_failures.extend(failure);
         for peer in self.speaker.report() {
             report.peers.insert(
                 (name.to_owned(), peer.name.to_string()),

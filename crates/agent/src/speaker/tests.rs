@@ -284,4 +284,32 @@ async fn a_port_that_is_taken_is_reported_and_the_instance_still_dials() {
         report.listen_failures["instance"].starts_with(&format!("cannot listen on port {port}"))
     );
     assert_eq!(report.peers.len(), 1);
+    drop(taken);
+    let report = side
+        .reports
+        .wait_for(|report| report.listen_failures.is_empty());
+    let heard = timeout(PATIENCE, report).await.expect("in time");
+    drop(heard.expect("the speaker runs"));
+    let caller = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
+    assert!(caller.is_ok(), "{caller:?}");
+}
+
+#[tokio::test]
+async fn an_instance_that_changes_listens_on_at_its_port() {
+    let (mut listener, mut dialler) = pair().await;
+    listener.wishes.send_modify(|wish| {
+        let instances = &mut wish.as_mut().expect("a wish").instances;
+        let instance = instances.get_mut("instance").expect("the instance");
+        instance.router_id = Ipv4Addr::new(10, 9, 9, 9);
+    });
+    // Only the dialler can make the session: the other's attempts reach nobody.
+    dialler
+        .sees("the session's end", |peer| {
+            peer.state != PeeringState::Established
+        })
+        .await;
+    let established = |peer: &ObservedPeer| peer.state == PeeringState::Established;
+    dialler.sees("a new session", established).await;
+    listener.sees("a new session", established).await;
+    assert!(listener.reports.borrow().listen_failures.is_empty());
 }
