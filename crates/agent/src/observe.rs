@@ -34,6 +34,8 @@ pub struct Report {
     /// Prefixes that some peer may have from us: what is originated, and what was until its withdrawal has been handed to
     /// every connection.
     pub announced: Arc<BTreeSet<IpNet>>,
+    /// Whether some peer may still have what an earlier process announced.
+    pub inherits: bool,
 }
 
 /// Relates the monotonic clock of the machines to the time people read.

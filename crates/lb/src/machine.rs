@@ -280,14 +280,19 @@ impl Machine {
 
     /// Removes rows that nobody asks for, but for those of addresses that are held.
     fn drop_loose(&mut self, wish: &Wish, steps: &mut Steps) {
-        let rows = &self.rows;
+        let (rows, nodes) = (&self.rows, &self.node_addresses);
+        let is_of_nodes = |address: &IpAddr| address.is_unspecified() || nodes.contains(address);
         let stays = |place: &Place, origin: &Origin| {
-            let may_stay = match origin {
-                Origin::Found => !rows.is_claimed(place.address),
-                Origin::LeftAddress => true,
+            let address = &place.address;
+            let is_held = wish.hold.contains(address);
+            match origin {
+                Origin::Found => {
+                    let is_held = is_held || wish.hold_found && !is_of_nodes(address);
+                    is_held && !rows.is_claimed(*address)
+                }
+                Origin::LeftAddress => is_held,
                 Origin::LeftPort => false,
-            };
-            may_stay && wish.hold.contains(&place.address)
+            }
         };
         let gone: Vec<Place> = self
             .loose

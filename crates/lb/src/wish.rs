@@ -13,6 +13,8 @@ pub struct Wish {
     pub services: BTreeMap<Arc<str>, Arc<Service>>,
     /// Frontend addresses of services that may be gone from `services` and yet keep what they have: they are still announced.
     pub hold: BTreeSet<IpAddr>,
+    /// The same for every frontend address that an earlier run left, NodePorts aside: it may still be announced.
+    pub hold_found: bool,
     /// Addresses of this node at which it answers for NodePorts.
     pub node_addresses: BTreeSet<IpAddr>,
     /// Addresses of the other nodes.

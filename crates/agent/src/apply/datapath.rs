@@ -40,6 +40,7 @@ impl Translator {
         let DatapathPlan {
             services,
             hold,
+            hold_found,
             node_addresses,
             other_nodes,
         } = plan;
@@ -51,6 +52,7 @@ impl Translator {
             number,
             services: wished.map(|known| known.wished.clone()).collect(),
             hold: hold.clone(),
+            hold_found: *hold_found,
             node_addresses: node_addresses.clone(),
             other_nodes: other_nodes.clone(),
         };
@@ -230,6 +232,7 @@ mod tests {
                 .map(|(name, service)| (named(name), Arc::clone(service)))
                 .collect(),
             hold: [[10, 0, 0, 1].into()].into(),
+            hold_found: true,
             node_addresses: [[10, 0, 0, 2].into()].into(),
             other_nodes: [[10, 0, 0, 3].into()].into(),
         }
@@ -276,6 +279,7 @@ mod tests {
             number: 7,
             services: [("default/web".into(), Arc::new(service))].into(),
             hold: [[10, 0, 0, 1].into()].into(),
+            hold_found: true,
             node_addresses: [[10, 0, 0, 2].into()].into(),
             other_nodes: [[10, 0, 0, 3].into()].into(),
         };

@@ -25,6 +25,8 @@ pub(crate) struct Serving {
     observed: Option<ObservedDatapath>,
     awaited: BTreeSet<IpNet>,
     announced: Announced,
+    /// Routers may have what an earlier process announced; the speaker has not said otherwise.
+    inherits: bool,
     programmed: Programmed,
     speech: Speech,
 }
@@ -62,6 +64,7 @@ impl Serving {
             observed: None,
             awaited: BTreeSet::new(),
             announced: Announced::default(),
+            inherits: true,
             programmed: Programmed::default(),
             speech: Speech::Silent,
         }
@@ -74,6 +77,7 @@ impl Serving {
         self.observed = seen.map(|seen| seen.borrow_and_update().observed(programmed));
         observed.datapath.clone_from(&self.observed);
         observed.announced = Arc::clone(self.announced.all());
+        observed.inherits = self.inherits;
     }
 
     /// Waits until a new plan would be made of something new, or a wish may be sent that could not be before. False when
@@ -103,7 +107,10 @@ impl Serving {
                         return false;
                     }
                     let report = self.reports.borrow_and_update();
-                    if self.announced.report(report.wish, &report.announced) {
+                    let inherits = self.inherits && (report.inherits || !report.configured);
+                    let was_inheriting = std::mem::replace(&mut self.inherits, inherits);
+                    let is_news = self.announced.report(report.wish, &report.announced);
+                    if is_news || was_inheriting != inherits {
                         return true;
                     }
                 }

@@ -126,6 +126,11 @@ impl Stage {
         drop(order.expect("the loop runs"));
     }
 
+    /// Waits until the loop has nothing to do: time stands still as long as it has.
+    async fn is_idle(&self) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
     /// Waits for a plan, and says what waits in it.
     async fn waiting(&mut self, what: &str) {
         let wanted = |plan: &Option<Arc<NodePlan>>| {
@@ -255,6 +260,39 @@ async fn an_address_is_kept_until_its_withdrawal_is_on_its_way() {
     stage.holds(&[]).await;
     let order = stage.orders.borrow().clone();
     assert!(order.is_some_and(|order| order.plan.services.is_empty()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_process_served_is_kept_until_routers_have_forgotten_what_it_said() {
+    let mut stage = Stage::start(on());
+    let holds = |wanted| {
+        move |order: &Option<Order>| {
+            order
+                .as_ref()
+                .is_some_and(|order| order.plan.hold_found == wanted)
+        }
+    };
+    let first = timeout(PATIENCE, stage.orders.wait_for(Option::is_some)).await;
+    assert!(holds(true)(
+        &first.expect("ordered").expect("the loop runs")
+    ));
+    stage.serves(&["172.16.1.1"]);
+    stage.wished(&[VIP, PODS]).await;
+    let says = |inherits| Report {
+        wish: 1,
+        configured: true,
+        inherits,
+        ..Report::default()
+    };
+    stage.reports.send_replace(says(true));
+    stage.is_idle().await;
+    assert!(
+        holds(true)(&stage.orders.borrow()),
+        "some router may not have heard"
+    );
+    stage.reports.send_replace(says(false));
+    let last = timeout(PATIENCE, stage.orders.wait_for(holds(false))).await;
+    drop(last.expect("let go").expect("the loop runs"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::Identity;
+use super::kept::Kept;
 use super::listen::Door;
 use super::tcp::{Connection, Dial, Fact, FactKind, Reporter};
 use crate::apply::InstanceWish;
@@ -27,6 +28,7 @@ pub(super) struct Instance {
     writing: BTreeSet<ConnectionId>,
     door: Door,
     reporter: Reporter,
+    kept: Kept,
     /// Revision of the speaker's report that was published last.
     reported: Option<u64>,
     /// What is learned is handed over.
@@ -45,7 +47,7 @@ impl Instance {
             local_asn,
             router_id,
             local_port,
-            peers: _,
+            peers,
             originate: _,
         } = wish;
         let name: Arc<str> = name.into();
@@ -60,6 +62,11 @@ impl Instance {
             host_name: Some(Arc::clone(&identity.host_name)),
             restarting: identity.resumed.iter().any(|resumed| **resumed == *name),
         };
+        let mut kept = Kept::default();
+        if config.restarting {
+            kept.follow(peers);
+            kept.all_gone(now);
+        }
         // Jitter must differ between nodes that start together; the standard library's hash keys are random.
         let seed = RandomState::new().build_hasher().finish();
         Self {
@@ -71,6 +78,7 @@ impl Instance {
             writing: BTreeSet::new(),
             door: Door::new(*local_port, now),
             reporter,
+            kept,
             reported: None,
             feeds: false,
         }
@@ -84,6 +92,7 @@ impl Instance {
 
     /// Originates first: a session that comes up finds the table complete, and End-of-RIB after it.
     pub(super) fn apply(&mut self, wish: &InstanceWish, now: Instant) {
+        self.kept.follow(&wish.peers);
         self.speaker.originate(&wish.originate, now);
         self.speaker.configure(wish.peers.clone(), now);
     }
@@ -91,6 +100,7 @@ impl Instance {
     /// Takes leave of all peers for good.
     pub(super) fn withdraw(&mut self, now: Instant) {
         self.door = Door::Shut;
+        self.kept = Kept::default();
         self.speaker.configure(BTreeMap::new(), now);
     }
 
@@ -168,12 +178,13 @@ impl Instance {
         }
         let mut told = self.door.turn(&self.name, &self.reporter, now);
         while let Some(output) = self.speaker.poll_output() {
-            told |= self.perform(output);
+            told |= self.perform(output, now);
         }
+        self.kept.turn(&self.speaker, now);
         told
     }
 
-    fn perform(&mut self, output: Output) -> bool {
+    fn perform(&mut self, output: Output, now: Instant) -> bool {
         match output {
             Output::Connect {
                 connection,
@@ -201,6 +212,7 @@ impl Instance {
             }
             Output::Down { peer, reason } => {
                 warn!(instance = %self.name, %peer, %reason, "session down");
+                self.kept.gone(&peer, now);
                 return true;
             }
         }
@@ -246,7 +258,11 @@ impl Instance {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let due = [self.speaker.next_deadline(), self.door.due()];
+        let due = [
+            self.speaker.next_deadline(),
+            self.door.due(),
+            self.kept.due(),
+        ];
         due.into_iter().flatten().min()
     }
 
@@ -259,6 +275,11 @@ impl Instance {
     /// written what it had, so that nothing waits behind what is being written.
     pub(super) fn is_delivered(&self) -> bool {
         self.writing.is_empty()
+    }
+
+    /// Whether a peer may be keeping what a session that is gone told it.
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept.due().is_some()
     }
 
     /// Whether every connection has been handed over to its closing.

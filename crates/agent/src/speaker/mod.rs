@@ -3,6 +3,7 @@
 //! It moves bytes and time and decides nothing: what is sent, when, and why is the machine's business.
 
 mod instance;
+mod kept;
 mod learned;
 mod listen;
 mod tcp;
@@ -63,6 +64,8 @@ pub(crate) struct SpeakerTask {
     wish: u64,
     originate: Arc<BTreeSet<IpNet>>,
     announced: Arc<BTreeSet<IpNet>>,
+    /// Peers may have what an earlier process announced.
+    inherits: bool,
     report_due: Option<Instant>,
     handover: Handover,
 }
@@ -72,6 +75,7 @@ impl SpeakerTask {
     pub(crate) fn new(identity: Identity, report: watch::Sender<Report>) -> Self {
         let (reporter, facts) = mpsc::channel(FACT_QUEUE);
         Self {
+            inherits: !identity.resumed.is_empty(),
             identity,
             instances: BTreeMap::new(),
             leaving: Vec::new(),
@@ -219,8 +223,13 @@ impl SpeakerTask {
         }
         self.leaving
             .retain(|instance| !instance.is_silent() || instance.has_learned_news());
-        if self.announced != self.originate && self.everyone().all(Instance::is_delivered) {
+        let is_told = |instance: &Instance| instance.is_delivered() && !instance.is_kept();
+        if (self.announced != self.originate || self.inherits)
+            && self.configured
+            && self.everyone().all(is_told)
+        {
             self.announced = Arc::clone(&self.originate);
+            self.inherits = false;
             told = true;
         }
         if told || self.report_due.is_some_and(|due| due <= now) {
@@ -236,6 +245,7 @@ impl SpeakerTask {
             configured: self.configured,
             wish: self.wish,
             announced: Arc::clone(&self.announced),
+            inherits: self.inherits,
             ..Report::default()
         };
         for (name, instance) in &mut self.instances {

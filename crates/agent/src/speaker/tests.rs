@@ -27,9 +27,14 @@ struct Side {
 
 impl Side {
     fn start(wish: InstanceWish) -> Self {
+        Self::after(&[], wish)
+    }
+
+    /// Starts where an earlier process had sessions of these instances.
+    fn after(resumed: &[&str], wish: InstanceWish) -> Self {
         let identity = Identity {
             host_name: "node".into(),
-            resumed: Arc::from([]),
+            resumed: resumed.iter().map(ToString::to_string).collect(),
         };
         let wish = Wish {
             number: 1,
@@ -312,4 +317,48 @@ async fn an_instance_that_changes_listens_on_at_its_port() {
     dialler.sees("a new session", established).await;
     listener.sees("a new session", established).await;
     assert!(listener.reports.borrow().listen_failures.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_peer_keeps_over_a_lost_session_counts_as_announced_until_the_next_has_told_it_all()
+{
+    let (mut listener, dialler) = pair().await;
+    let has_both = |report: &Report| report.announced.len() == 2;
+    assert!(has_both(&listener.reports.borrow()) && !listener.reports.borrow().inherits);
+    dialler.leaves(Goodbye::Silent).await;
+    listener
+        .sees("the session's end", |peer| {
+            peer.state != PeeringState::Established
+        })
+        .await;
+    listener.wishes.send_modify(|wish| {
+        let wish = wish.as_mut().expect("a wish");
+        let instance = wish.instances.get_mut("instance").expect("the instance");
+        instance.originate.pop_last();
+        wish.number = 2;
+        wish.originate = Arc::new(instance.originate.clone());
+    });
+    let taken = listener.reports.wait_for(|report| report.wish == 2);
+    let report = timeout(PATIENCE, taken).await.expect("in time");
+    assert!(
+        has_both(&report.expect("the speaker runs")),
+        "the peer keeps it"
+    );
+    let port = listener
+        .wishes
+        .borrow()
+        .as_ref()
+        .map(|wish| wish.instances["instance"].local_port);
+    let port = port.flatten().expect("a listener");
+    let returned = wish(65001, 2, 1, port, None, &["172.20.0.0/24"]);
+    let mut returned = Side::after(&["instance"], returned);
+    assert!(returned.reports.borrow().inherits || !returned.reports.borrow().configured);
+    for side in [&mut listener, &mut returned] {
+        let settled = side.reports.wait_for(|report| {
+            report.configured && !report.inherits && report.announced.len() == 1
+        });
+        let report = timeout(PATIENCE, settled).await.expect("in time");
+        let report = report.expect("the speaker runs").clone();
+        assert!(report.peers.values().all(|peer| peer.end_of_rib_sent));
+    }
 }

@@ -258,6 +258,34 @@ fn a_held_address_keeps_its_frontends_until_it_is_let_go() {
 }
 
 #[test]
+fn what_an_earlier_run_left_is_held_where_that_is_wished_but_for_node_ports() {
+    let mut node = Node::new(CAPACITY);
+    node.wish.node_addresses.insert(address("10.0.0.1"));
+    node.set("a", complete(&["10.0.1.1"]))
+        .set(
+            "b",
+            random(vec![frontend(
+                balancer("172.16.1.2"),
+                80,
+                &list(&["10.0.1.2"]),
+            )]),
+        )
+        .apply();
+    node.restart(&Settings::default());
+    node.wish.hold_found = true;
+    node.unset("a").apply();
+    assert_eq!(node.behind(&row("172.16.1.1", 80)), ["10.0.1.1"]);
+    assert_eq!(node.behind(&row("172.16.1.2", 80)), ["10.0.1.2"]);
+    assert!(!node.maps.frontends.contains_key(&row("10.0.0.1", 30080)));
+    // What goes now is not what was found.
+    node.unset("b").apply();
+    assert!(!node.maps.frontends.contains_key(&row("172.16.1.2", 80)));
+    node.wish.hold_found = false;
+    node.apply();
+    assert!(node.maps.frontends.is_empty() && node.maps.present().is_empty());
+}
+
+#[test]
 fn a_held_address_does_not_hold_what_its_service_drops_at_it() {
     let two = |port| {
         random(vec![frontend(

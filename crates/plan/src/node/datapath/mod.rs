@@ -43,6 +43,8 @@ pub struct DatapathPlan {
     pub services: CopyOnWrite<DatapathServices>,
     /// Addresses that no Service wants any more and routers are still told of.
     pub hold: BTreeSet<IpAddr>,
+    /// Routers may still be told of addresses that only an earlier process knew.
+    pub hold_found: bool,
     /// Addresses at which this node answers for NodePorts.
     pub node_addresses: BTreeSet<IpAddr>,
     /// Addresses of the other nodes.
@@ -165,7 +167,7 @@ impl DatapathService {
     }
 }
 
-/// Everything but what is held, which depends on what is announced.
+/// Everything but which addresses are held, which depends on what is announced.
 pub(super) fn plan(
     snapshot: &Snapshot,
     settings: &Settings,
@@ -176,6 +178,7 @@ pub(super) fn plan(
     DatapathPlan {
         services: known.planned().clone(),
         hold: BTreeSet::new(),
+        hold_found: observed.inherits,
         node_addresses: nodes::addresses(known.here(), datapath, observed),
         other_nodes: nodes::others(snapshot, settings),
     }
