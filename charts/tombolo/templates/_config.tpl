@@ -23,6 +23,7 @@
   "bpf-lb-maglev-table-size" .Values.maglev.tableSize
   "bpf-lb-maglev-hash-seed" .Values.maglev.hashSeed
   "node-port-range" .Values.nodePort.range
+  "k8s-service-proxy-name" .Values.k8s.serviceProxyName
   "devices" (kindIs "slice" .Values.devices | ternary (join " " .Values.devices) (toString .Values.devices))
 }}
 {{- range $key, $value := $optional }}
