@@ -30,13 +30,26 @@ pub(crate) struct Home {
 
 /// What is left for a successor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leave {
-    /// Sessions that routers hold open, learned routes, and the load balancer.
-    Everything,
-    /// A successor comes that does not see our pins: it will not balance, nor could it take away who does.
-    AllButBalancer,
-    /// Nobody comes.
-    Nothing,
+pub(crate) struct Leave {
+    /// Sessions that end without a word, so that routers hold our routes.
+    pub(crate) sessions: bool,
+    /// Learned routes.
+    pub(crate) routes: bool,
+    /// The load balancer.
+    pub(crate) balancer: bool,
+}
+
+impl Leave {
+    const EVERYTHING: Self = Self {
+        sessions: true,
+        routes: true,
+        balancer: true,
+    };
+    const NOTHING: Self = Self {
+        sessions: false,
+        routes: false,
+        balancer: false,
+    };
 }
 
 /// What the API server says of the DaemonSet.
@@ -44,8 +57,10 @@ pub(crate) enum Leave {
 enum Answer {
     /// It is there and selects this node.
     Expected {
-        /// Its containers see the pins.
+        /// Its containers see the pins: without that it will not balance, nor could it take away who does.
         sees_pins: bool,
+        /// They have the capability to change routes: without it those would stay for ever.
+        has_net_admin: bool,
     },
     /// It is gone, going, or looks elsewhere now.
     NotExpected,
@@ -64,15 +79,22 @@ pub(crate) async fn leave(
     snapshot: Option<&Snapshot>,
 ) -> Leave {
     let Some(home) = home else {
-        return Leave::Everything;
+        return Leave::EVERYTHING;
     };
     let answer = timeout(PATIENCE, ask(client, home, snapshot))
         .await
         .unwrap_or(Answer::Unknown);
     let leave = match answer {
-        Answer::Expected { sees_pins: true } | Answer::Unknown => Leave::Everything,
-        Answer::Expected { sees_pins: false } => Leave::AllButBalancer,
-        Answer::NotExpected => Leave::Nothing,
+        Answer::Expected {
+            sees_pins,
+            has_net_admin,
+        } => Leave {
+            sessions: true,
+            routes: has_net_admin,
+            balancer: sees_pins,
+        },
+        Answer::Unknown => Leave::EVERYTHING,
+        Answer::NotExpected => Leave::NOTHING,
     };
     info!(?answer, ?leave, daemon_set = %home.daemon_set, "leaving");
     leave
@@ -103,8 +125,10 @@ fn judge(daemon_set: &DaemonSet, home: &Home, snapshot: Option<&Snapshot>) -> An
         node.is_some_and(|node| selects(pod, &home.node, &node.labels))
     });
     if expected {
-        let sees_pins = sees(pod, &home.pins);
-        Answer::Expected { sees_pins }
+        Answer::Expected {
+            sees_pins: sees(pod, &home.pins),
+            has_net_admin: has_net_admin(pod),
+        }
     } else {
         Answer::NotExpected
     }
@@ -115,6 +139,21 @@ fn sees(pod: &PodSpec, folder: &Path) -> bool {
     let containers = pod.containers.iter();
     let mut mounts = containers.flat_map(|container| container.volume_mounts.iter().flatten());
     mounts.any(|mount| folder.starts_with(&mount.mount_path))
+}
+
+/// Whether a container of the Pod has the capability NET_ADMIN.
+fn has_net_admin(pod: &PodSpec) -> bool {
+    let contexts = pod
+        .containers
+        .iter()
+        .filter_map(|it| it.security_context.as_ref());
+    let mut contexts = contexts.map(|context| {
+        let capabilities = context.capabilities.as_ref().and_then(|it| it.add.as_ref());
+        let mut added = capabilities.into_iter().flatten();
+        context.privileged == Some(true)
+            || added.any(|it| matches!(it.as_str(), "NET_ADMIN" | "CAP_NET_ADMIN" | "ALL"))
+    });
+    contexts.any(|it| it)
 }
 
 /// Whether the Pod may be on the node, by its node selector and by what its node affinity requires (all of the first; of the second one
@@ -284,7 +323,34 @@ mod tests {
             let mounts = json!([{"name": "volume", "mountPath": path}]);
             let pod = json!({"containers": [{"name": "agent", "volumeMounts": mounts}]});
             let answer = judge(&daemon_set(&pod), &home(), Some(&snapshot("node")));
-            assert_eq!(answer, Answer::Expected { sees_pins }, "{path}");
+            let has_net_admin = false;
+            let expected = Answer::Expected {
+                sees_pins,
+                has_net_admin,
+            };
+            assert_eq!(answer, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_a_successor_that_may_change_routes_is_left_those() {
+        let adds = |capabilities: &[&str]| json!({"capabilities": {"add": capabilities}});
+        let rows = [
+            (json!({}), false),
+            (adds(&["BPF", "PERFMON"]), false),
+            (adds(&["BPF", "NET_ADMIN"]), true),
+            (adds(&["ALL"]), true),
+            (json!({"privileged": true}), true),
+        ];
+        for (context, has_net_admin) in rows {
+            let pod = json!({"containers": [{"name": "agent", "securityContext": context}]});
+            let answer = judge(&daemon_set(&pod), &home(), Some(&snapshot("node")));
+            let sees_pins = false;
+            let expected = Answer::Expected {
+                sees_pins,
+                has_net_admin,
+            };
+            assert_eq!(answer, expected, "{pod}");
         }
     }
 }

@@ -14,7 +14,7 @@ use tracing::info;
 
 use crate::apply::{self, Wish};
 use crate::datapath::DatapathTask;
-use crate::homecoming::{self, Home, Leave};
+use crate::homecoming::{self, Home};
 use crate::metrics::Metrics;
 use crate::observe::Datapath;
 use crate::reconcile::{Order, Reconcile, Serving};
@@ -190,9 +190,10 @@ impl Agent {
             });
         let snapshot = self.following.snapshot.borrow().clone();
         let left = homecoming::leave(&self.client, home.as_ref(), snapshot.as_deref()).await;
-        let goodbye = match left {
-            Leave::Everything | Leave::AllButBalancer => Goodbye::Silent,
-            Leave::Nothing => Goodbye::Cease,
+        let goodbye = if left.sessions {
+            Goodbye::Silent
+        } else {
+            Goodbye::Cease
         };
         let (done, finished) = oneshot::channel();
         if self.farewell.send((goodbye, done)).await.is_ok() {
@@ -200,10 +201,10 @@ impl Agent {
             drop(finished.await);
         }
         self.parts.0.shutdown().await;
-        if left == Leave::Nothing {
+        if !left.routes {
             remains::learned(&self.routes.borrow().clone().unwrap_or_default());
         }
-        if left != Leave::Everything && config.datapath.is_some() {
+        if !left.balancer && config.datapath.is_some() {
             remains::balancer(&config.pins).await;
         }
     }

@@ -159,7 +159,7 @@ fn the_condition_says_how_many_routes_are_installed_and_which_are_not() {
             }),
             "False",
             "PrivilegeMissing",
-            r#"0 routes installed by import "all"; the agent lacks the capability NET_ADMIN, which the chart gives it with tombolo.profile=routes"#,
+            r#"no route installed by import "all"; the agent lacks the capability NET_ADMIN, which the chart gives it with tombolo.profile=routes; what an agent before it may have left stays (tombolo-agent cleanup removes it)"#,
         ),
         (
             Some(ObservedRoutes {

@@ -106,16 +106,21 @@ fn sentence(imports: &[ImportPlan], routes: Option<&ObservedRoutes>) -> String {
     else {
         return format!("no route installed yet by {by}");
     };
+    if let Some(RoutesProblem::NetAdminMissing) = problem {
+        return format!(
+            "no route installed by {by}; the agent lacks the capability NET_ADMIN, which the chart gives it with \
+             tombolo.profile=routes; what an agent before it may have left stays (tombolo-agent cleanup removes it)"
+        );
+    }
     let mut parts = vec![format!(
         "{installed} {} installed by {by}",
         plural("route", *installed)
     )];
     match problem {
-        Some(RoutesProblem::NetAdminMissing) => parts.push(
-            "the agent lacks the capability NET_ADMIN, which the chart gives it with tombolo.profile=routes".to_owned(),
-        ),
-        Some(RoutesProblem::Failed(why)) => parts.push(format!("the kernel's routes cannot be taken care of: {why}")),
-        None => {}
+        Some(RoutesProblem::Failed(why)) => parts.push(format!(
+            "the kernel's routes cannot be taken care of: {why}"
+        )),
+        Some(RoutesProblem::NetAdminMissing) | None => {}
     }
     if !ready && problem.is_none() {
         parts.push("the first complete set of routes is still to come".to_owned());
