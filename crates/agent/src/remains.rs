@@ -1,7 +1,6 @@
 //! What the agent leaves in the kernel on purpose, taken away where nobody comes to use it.
 
 use std::collections::BTreeSet;
-use std::panic::resume_unwind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -40,34 +39,19 @@ pub(crate) async fn balancer(pins: &Path) {
     }
 }
 
-/// Removes learned routes of which no target of the plan is, those that an agent before this one had installed for an import that has gone or
-/// changed meanwhile.
-pub(crate) async fn abandoned(plan: &RoutesPlan) {
-    let wanted = plan.imports.keys().map(|target| routes::identity(*target));
-    let wanted: BTreeSet<Identity> = wanted.collect();
-    // The kernel's lists may be long.
-    let removal = tokio::task::spawn_blocking(move || {
-        for identity in fib::abandoned(&wanted)? {
-            let cleaned = cleanup::routes(identity)?;
-            info!(
-                ?identity,
-                ?cleaned,
-                "learned routes of an import that is gone removed"
-            );
-        }
-        Ok(())
-    });
-    match removal.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => told(&error),
-        Err(panic) => resume_unwind(panic.into_panic()),
-    }
-}
-
-/// Removes the learned routes of a plan.
+/// Removes the learned routes of a plan, and those that were on their way out.
 pub(crate) fn learned(plan: &RoutesPlan) {
-    for target in plan.imports.keys() {
-        match cleanup::routes(routes::identity(*target)) {
+    let wanted: BTreeSet<Identity> = plan
+        .imports
+        .keys()
+        .map(|it| routes::identity(*it))
+        .collect();
+    let others = fib::abandoned(&wanted).unwrap_or_else(|error| {
+        told(&error);
+        Vec::new()
+    });
+    for identity in wanted.into_iter().chain(others) {
+        match cleanup::routes(identity) {
             // Without the capability none was installed.
             Ok(_) | Err(fib::Error::NotPermitted) => {}
             Err(error) => told(&error),

@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::refused::Refused;
-use crate::{cleanup, observe};
+use crate::observe;
 
 /// Pauses before a thread that could not be started, or ended, is started again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -66,14 +66,27 @@ pub(crate) fn identity(target: Target) -> Identity {
     }
 }
 
+pub(super) fn target(identity: Identity) -> Target {
+    let Identity {
+        table,
+        protocol,
+        metric,
+    } = identity;
+    Target {
+        table,
+        protocol,
+        metric,
+    }
+}
+
 impl Installer {
-    /// Starts taking care of a target.
-    pub(super) fn start(target: Target, reporter: &mpsc::Sender<News>) -> Self {
+    /// Starts taking care of a target, whose thread was started so often before.
+    pub(super) fn start(target: Target, starts: u64, reporter: &mpsc::Sender<News>) -> Self {
         let mut installer = Self {
             target,
             fib: None,
             trouble: None,
-            starts: 0,
+            starts,
             pause: FIRST_PAUSE,
             report: Report::default(),
             complete: false,
@@ -83,6 +96,11 @@ impl Installer {
         };
         installer.restart(reporter);
         installer
+    }
+
+    /// Ends the thread; its routes stay. How often it was started.
+    pub(super) fn stop(self) -> u64 {
+        self.starts
     }
 
     /// Starts the thread; whether it runs.
@@ -129,6 +147,11 @@ impl Installer {
         self.trouble
             .as_ref()
             .is_some_and(|trouble| trouble.again.is_none())
+    }
+
+    /// Whether the routes that are to be here are, for all that can be done.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.ready || self.is_hopeless()
     }
 
     /// When to call [`Installer::restart`].
@@ -196,25 +219,6 @@ impl Installer {
         let problem = trouble.map(|trouble| trouble.problem.clone());
         observe::routes(&self.report, self.refused.observed(), self.ready, problem)
     }
-
-    /// Nobody wants routes here any more: they are taken out, whoever of us put them in.
-    pub(super) async fn remove(self) {
-        let Self { target, fib, .. } = self;
-        let removed = spawn_blocking(move || {
-            drop(fib);
-            cleanup::routes(identity(target))
-        });
-        match removed.await {
-            Ok(Ok(fib::Cleaned { routes, .. })) => {
-                info!(target = %Named(target), routes, "learned routes removed: no import wants them");
-            }
-            Ok(Err(fib::Error::NotPermitted)) => {}
-            Ok(Err(error)) => {
-                warn!(target = %Named(target), error = cluster::causes(&error), "learned routes cannot be removed");
-            }
-            Err(_process_ends) => {}
-        }
-    }
 }
 
 /// Reports come on a channel that blocks: a thread carries them over. It ends with the routes' thread, or with us.
@@ -244,7 +248,7 @@ fn forward(
 }
 
 /// A target in a log line.
-struct Named(Target);
+pub(super) struct Named(pub(super) Target);
 
 impl std::fmt::Display for Named {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

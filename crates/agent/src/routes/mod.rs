@@ -18,6 +18,7 @@
 
 mod installer;
 mod refused;
+mod retiring;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -32,9 +33,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
 use crate::interfaces::Devices;
-use crate::remains;
 pub(crate) use installer::identity;
 use installer::{Installer, News};
+use retiring::Retiring;
 use verdict::{Verdict, verdict};
 
 /// Reports are made at this grain: readers want the latest, not each one.
@@ -86,13 +87,14 @@ pub(crate) struct RoutesTask {
     demand: watch::Sender<Demand>,
     report: watch::Sender<Imports>,
     plan: Arc<RoutesPlan>,
+    /// Before the first plan nobody knows what is wanted.
+    has_plan: bool,
     installers: BTreeMap<Target, Installer>,
     /// Where installers' threads report, and the end that hears them.
     reporter: mpsc::Sender<News>,
     news: mpsc::Receiver<News>,
     replays: u64,
-    /// What an earlier process left for targets that nobody wants has been looked for.
-    has_swept: bool,
+    retiring: Retiring,
     /// Some route leads over a link that was found by our address on it.
     links_matter: bool,
     report_due: Option<Instant>,
@@ -125,11 +127,12 @@ impl RoutesTask {
             demand,
             report,
             plan: Arc::default(),
+            has_plan: false,
             installers: BTreeMap::new(),
             reporter,
             news,
             replays: 0,
-            has_swept: false,
+            retiring: Retiring::default(),
             links_matter: false,
             report_due: None,
         }
@@ -158,6 +161,7 @@ impl RoutesTask {
                 () = sleep_until(deadline.into()) => self.retry(),
             }
             self.publish(Instant::now());
+            self.retire(Instant::now()).await;
         }
     }
 
@@ -165,15 +169,19 @@ impl RoutesTask {
         // An idle task still looks up now and then; nothing depends on it.
         const IDLE: Duration = Duration::from_secs(3600);
         let retries = self.installers.values().filter_map(Installer::retry_at);
-        let due = retries.chain(self.report_due).min();
+        let due = retries
+            .chain(self.report_due)
+            .chain(self.retiring.due())
+            .min();
         due.unwrap_or_else(|| Instant::now() + IDLE)
     }
 
-    /// Another plan: targets that nobody wants any more are emptied, new ones begin, and everything is judged anew.
+    /// Another plan: targets that nobody wants any more retire, new ones begin, and everything is judged anew.
     async fn adopt(&mut self, plan: Arc<RoutesPlan>) {
-        if !std::mem::replace(&mut self.has_swept, true) {
-            remains::abandoned(&plan).await;
-        }
+        self.has_plan = true;
+        let now = Instant::now();
+        let wanted = plan.imports.keys().copied();
+        self.retiring.search(wanted, now).await;
         if *plan == *self.plan {
             return;
         }
@@ -183,14 +191,24 @@ impl RoutesTask {
             .filter(|target| !plan.imports.contains_key(target));
         for target in gone.copied().collect::<Vec<_>>() {
             if let Some(installer) = self.installers.remove(&target) {
-                installer.remove().await;
+                self.retiring.add(target, installer);
             }
         }
+        // In the kernel, routes that differ in their protocol number alone stand in each other's place.
+        let is_in_place = |old: Target| {
+            let mut targets = plan.imports.keys();
+            targets.any(|new| (new.table, new.metric) == (old.table, old.metric))
+        };
+        let wanted = plan.imports.keys();
+        let revived = wanted.filter_map(|target| Some((*target, self.retiring.revive(*target)?)));
+        let revived: BTreeMap<Target, u64> = revived.collect();
+        self.retiring.empty(is_in_place, now).await;
         for target in plan.imports.keys() {
             let reporter = &self.reporter;
+            let starts = revived.get(target).copied().unwrap_or_default();
             self.installers
                 .entry(*target)
-                .or_insert_with(|| Installer::start(*target, reporter));
+                .or_insert_with(|| Installer::start(*target, starts, reporter));
         }
         self.plan = plan;
         self.report_due = Some(Instant::now());
@@ -247,6 +265,17 @@ impl RoutesTask {
             self.report_due
                 .get_or_insert_with(|| Instant::now() + REPORT_GRAIN);
         }
+    }
+
+    /// Removes routes that nobody wants, once those that are wanted are there.
+    async fn retire(&mut self, now: Instant) {
+        if !self.has_plan {
+            return;
+        }
+        let wanted = self.plan.imports.keys().copied();
+        self.retiring.search(wanted, now).await;
+        let is_at_rest = self.installers.values().all(Installer::is_at_rest);
+        self.retiring.empty(|_| is_at_rest, now).await;
     }
 
     /// Starts again what could not be started, and has everything told to it.

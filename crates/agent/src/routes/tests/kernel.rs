@@ -1,9 +1,9 @@
 //! The task against the kernel: routes follow the plan, and outlive the process.
 
-use plan::node::{Refusal, RoutesPlan};
+use plan::node::{Refusal, RoutesPlan, Target};
 
 use super::place::{Place, Running};
-use super::{given, import, net, plan, route};
+use super::{TARGET, given, import, net, plan, route};
 use crate::interfaces::Devices;
 
 const PREFIXES: [&str; 3] = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"];
@@ -180,6 +180,62 @@ fn a_route_over_a_link_that_is_found_later_is_asked_for_again() {
             .await;
         place.has(&["2001:db8:9::/48"]).await;
         assert!(place.routes("186")[0].contains("via fe80::99 dev a0"));
+    });
+}
+
+#[test]
+fn an_import_that_moves_keeps_its_routes_until_they_are_at_the_new_place() {
+    let Some(place) = Place::make("moves") else {
+        return;
+    };
+    let import = || vec![import("i", &["0.0.0.0/0"])];
+    let moved = RoutesPlan {
+        imports: [(
+            Target {
+                metric: 40,
+                ..TARGET
+            },
+            import(),
+        )]
+        .into(),
+        ..RoutesPlan::default()
+    };
+    let is_there = |metric: &str| {
+        let routes = place.routes("186");
+        routes
+            .iter()
+            .any(|line| line.starts_with(PREFIXES[0]) && line.contains(metric))
+    };
+    place.on_node(async || {
+        let mut running = Running::start(plan(import()));
+        assert_eq!(running.demanded().await, Some(1));
+        let one = given(&[("router", "10.0.1.2")]);
+        let routes = [route(PREFIXES[0], &one)];
+        running.learn(&routes, true).await;
+        running
+            .sees("installed", |routes| routes.installed == 1 && routes.ready)
+            .await;
+        for (number, (plan, before, after)) in [
+            (moved.clone(), "metric 30", "metric 40"),
+            (plan(import()), "metric 40", "metric 30"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            running.plan(plan);
+            assert_eq!(running.demanded().await, Some(2 + number as u64));
+            assert!(
+                is_there(before),
+                "nothing is there instead yet: {:?}",
+                place.routes("186")
+            );
+            running.learn(&routes, true).await;
+            place.has(&PREFIXES[..1]).await;
+            while is_there(before) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            assert!(is_there(after));
+        }
     });
 }
 
