@@ -25,6 +25,8 @@ pub(crate) struct Devices {
     pub(crate) usable: BTreeMap<String, Vec<IpAddr>>,
     /// Addresses with their prefix lengths, by name of any device.
     pub(crate) networks: BTreeMap<String, Vec<IpNet>>,
+    /// What lies at the other ends of addresses that have one (`ip address add ... peer ...`).
+    pub(crate) far_ends: BTreeSet<IpNet>,
     /// Numbers of the devices that are up and not loopback, by an address that only this device has.
     pub(crate) links: Arc<BTreeMap<IpAddr, u32>>,
 }
@@ -92,11 +94,14 @@ fn devices(links: &[LinkMessage], addresses: &[AddressMessage]) -> Devices {
     let mut numbers: BTreeMap<IpAddr, BTreeSet<u32>> = BTreeMap::new();
     for address in addresses {
         let number = address.header.index;
-        let (Some(device), Some(ours)) = (known.get(&number), own_address(address)) else {
+        let (Some(device), Some((ours, theirs))) = (known.get(&number), ends(address)) else {
             continue;
         };
-        if let Ok(network) = IpNet::new(ours, address.header.prefix_len) {
-            add(devices.networks.entry(device.name.clone()), network);
+        if let Ok(network) = IpNet::new(theirs, address.header.prefix_len) {
+            let far = (ours != theirs).then(|| network.trunc());
+            devices.far_ends.extend(far);
+            let near = far.map_or(network, |_| ours.into());
+            add(devices.networks.entry(device.name.clone()), near);
         }
         if device.usable && usable(&ours) {
             add(devices.usable.entry(device.name.clone()), ours);
@@ -150,17 +155,19 @@ impl Device {
     }
 }
 
-/// On a point-to-point device IFA_ADDRESS is the other end; IFA_LOCAL is ours where it exists.
-fn own_address(address: &AddressMessage) -> Option<IpAddr> {
-    let mut ours = None;
+/// Our address, and the one whose network is connected: the other end's on a point-to-point device, where IFA_ADDRESS is that and
+/// IFA_LOCAL is ours; else the same.
+fn ends(address: &AddressMessage) -> Option<(IpAddr, IpAddr)> {
+    let (mut local, mut remote) = (None, None);
     for attribute in &address.attributes {
         match attribute {
-            AddressAttribute::Local(local) => ours = Some(*local),
-            AddressAttribute::Address(address) => ours = ours.or(Some(*address)),
+            AddressAttribute::Local(address) => local = Some(*address),
+            AddressAttribute::Address(address) => remote = Some(*address),
             _ => {}
         }
     }
-    ours
+    let ours = local.or(remote)?;
+    Some((ours, remote.unwrap_or(ours)))
 }
 
 /// Whether an address can be a source: no loopback, multicast, unspecified, IPv6 link-local or IPv4-mapped one (Cilium's
@@ -200,6 +207,13 @@ mod tests {
         address
     }
 
+    fn with_peer(index: u32, ours: &str, theirs: &str) -> AddressMessage {
+        let mut address = address(index, theirs);
+        let ours = ours.parse().expect("an address");
+        address.attributes.push(AddressAttribute::Local(ours));
+        address
+    }
+
     #[test]
     fn what_can_be_a_source_what_is_connected_and_what_tells_a_link_are_told_apart() {
         let links = [
@@ -216,6 +230,8 @@ mod tests {
             address(2, "fe80::2/64"),
             address(3, "fe80::1/64"),
             address(4, "198.51.100.1/24"),
+            with_peer(3, "10.0.0.1", "192.168.5.2/24"),
+            with_peer(3, "10.0.0.3", "10.0.0.4/32"),
         ];
         let devices = devices(&links, &addresses);
         let names = |usable: &BTreeMap<String, Vec<IpAddr>>| {
@@ -226,7 +242,11 @@ mod tests {
         };
         assert_eq!(
             names(&devices.usable),
-            ["eth0 [192.0.2.1]", "lo [192.0.2.9]"]
+            [
+                "eth0 [192.0.2.1]",
+                "eth1 [10.0.0.1, 10.0.0.3]",
+                "lo [192.0.2.9]"
+            ]
         );
         let lengths = |name: &str| {
             devices.networks[name]
@@ -240,6 +260,12 @@ mod tests {
             ["192.0.2.1/24", "fe80::1/64", "fe80::2/64"]
         );
         assert_eq!(lengths("down"), ["198.51.100.1/24"]);
+        assert_eq!(
+            lengths("eth1"),
+            ["fe80::1/64", "10.0.0.1/32", "10.0.0.3/32"]
+        );
+        let far: Vec<String> = devices.far_ends.iter().map(ToString::to_string).collect();
+        assert_eq!(far, ["10.0.0.4/32", "192.168.5.0/24"]);
         let links: Vec<String> = devices
             .links
             .iter()
@@ -247,7 +273,7 @@ mod tests {
             .collect();
         assert_eq!(
             links,
-            ["192.0.2.1 2", "fe80::2 2"],
+            ["10.0.0.1 3", "10.0.0.3 3", "192.0.2.1 2", "fe80::2 2"],
             "an address of two devices tells nothing"
         );
     }

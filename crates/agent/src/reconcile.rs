@@ -70,6 +70,7 @@ impl Reconcile {
         let mut observed = Observed {
             interfaces: devices.usable,
             interface_networks: devices.networks,
+            far_ends: devices.far_ends,
             ..Observed::default()
         };
         self.serving.observe(&mut observed);

@@ -97,7 +97,8 @@ pub struct Guards {
 pub enum Refusal {
     /// No rule accepts it.
     NotAccepted,
-    /// A default route that no rule names: one names it that matches nothing else, with a greatest length of 0.
+    /// A default route that no rule names: one names it that matches nothing else, with a greatest length of 0. The same for its halves and
+    /// other parts shorter than /8 (IPv4) or /4 (IPv6), which a rule names that matches nothing longer.
     DefaultRoute,
     /// A pod CIDR of this node, or a part of one. (What contains one does no harm: the routes to the pods are more specific,
     /// and to what else there may be in it there is no other way.)

@@ -30,6 +30,8 @@ pub struct Observed {
     pub datapath: Option<ObservedDatapath>,
     /// Prefixes that some peer may have from us: those that were told, until what takes them back is on its way.
     pub announced: Arc<BTreeSet<IpNet>>,
+    /// What lies at the other ends of addresses that have one, a point-to-point link's.
+    pub far_ends: BTreeSet<IpNet>,
     /// Whether some router may still have what an earlier process announced, which nobody knows.
     pub inherits: bool,
 }

@@ -118,6 +118,10 @@ fn naive(plan: &RoutesPlan, import: &ImportPlan, prefix: &IpNet) -> Result<(), R
         Some(rule) if rule.accept => rule,
         Some(_) | None => return Err(Refusal::NotAccepted),
     };
+    let broad = match prefix {
+        IpNet::V4(_) => 8,
+        IpNet::V6(_) => 4,
+    };
     let named = length > 0 || (rule.min_length, rule.max_length) == (0, 0);
     let special = |texts: [&str; 2]| {
         texts
@@ -141,6 +145,10 @@ fn naive(plan: &RoutesPlan, import: &ImportPlan, prefix: &IpNet) -> Result<(), R
         (special(["127.0.0.0/8", "::1/128"]), Refusal::Loopback),
         (special(["169.254.0.0/16", "fe80::/10"]), Refusal::LinkLocal),
         (special(["224.0.0.0/4", "ff00::/8"]), Refusal::Multicast),
+        (
+            length < broad && rule.max_length >= broad,
+            Refusal::DefaultRoute,
+        ),
         (is_one(&guards.node_addresses), Refusal::NodeAddress),
         (is_one(&guards.service_addresses), Refusal::ServiceAddress),
         (is_part(&guards.pod_cidrs), Refusal::PodCidr),

@@ -37,6 +37,7 @@ pub(crate) fn guarded() -> World {
         let device = device.to_owned();
         world.observed.interface_networks.insert(device, networks);
     }
+    world.observed.far_ends = [net("10.201.0.2/32"), net("10.202.0.0/16")].into();
     let cidrs = vec![net("10.32.0.0/16"), net("fd00:96::/112")];
     let facts = Arc::new(ServiceCidrFacts { cidrs });
     world.snapshot.service_cidrs = [("kubernetes".to_owned(), facts)].into();
@@ -411,7 +412,31 @@ fn a_default_route_is_installed_only_by_a_rule_that_matches_nothing_else() {
         ),
         (json!({"cidr": "::/0"}), "::/0", Some(Refusal::DefaultRoute)),
         (json!({"cidr": "::/0", "maxLength": 0}), "::/0", None),
-        (json!({"cidr": "0.0.0.0/0"}), "8.0.0.0/5", None),
+        (
+            json!({"cidr": "0.0.0.0/0"}),
+            "8.0.0.0/5",
+            Some(Refusal::DefaultRoute),
+        ),
+        (
+            json!({"cidr": "0.0.0.0/0", "maxLength": 8}),
+            "8.0.0.0/5",
+            Some(Refusal::DefaultRoute),
+        ),
+        (
+            json!({"cidr": "0.0.0.0/0", "minLength": 1, "maxLength": 7}),
+            "8.0.0.0/5",
+            None,
+        ),
+        (
+            json!({"cidr": "8.0.0.0/5", "maxLength": 5}),
+            "8.0.0.0/5",
+            None,
+        ),
+        (
+            json!({"cidr": "2000::/3", "maxLength": 3}),
+            "2000::/3",
+            None,
+        ),
     ];
     for (mut rule, prefix, refusal) in rows {
         rule["action"] = json!("Accept");
@@ -426,8 +451,8 @@ fn a_default_route_is_installed_only_by_a_rule_that_matches_nothing_else() {
 #[test]
 fn what_a_cluster_lives_on_is_refused_whatever_the_rules_say() {
     use Refusal::{
-        Connected, LinkLocal, Loopback, Multicast, NodeAddress, PodCidr, ServiceAddress,
-        ServiceCidr,
+        Connected, DefaultRoute, LinkLocal, Loopback, Multicast, NodeAddress, PodCidr,
+        ServiceAddress, ServiceCidr,
     };
     let rules =
         json!([{"cidr": "0.0.0.0/0", "action": "Accept"}, {"cidr": "::/0", "action": "Accept"}]);
@@ -480,12 +505,21 @@ fn what_a_cluster_lives_on_is_refused_whatever_the_rules_say() {
         ("10.65.7.0/24", Some(Connected)),
         ("10.127.255.0/24", Some(Connected)),
         ("10.128.0.0/10", None),
+        // What lies at the other end of an address that has one.
+        ("10.201.0.2/32", Some(Connected)),
+        ("10.201.0.3/32", None),
+        ("10.202.1.0/24", Some(Connected)),
         ("10.10.1.0/24", None),
         // What no unicast table is for.
         ("127.0.0.0/8", Some(Loopback)),
         ("127.1.2.3/32", Some(Loopback)),
         ("::1/128", Some(Loopback)),
-        ("126.0.0.0/7", None),
+        ("126.0.0.0/7", Some(DefaultRoute)),
+        ("0.0.0.0/1", Some(DefaultRoute)),
+        ("128.0.0.0/1", Some(DefaultRoute)),
+        ("126.0.0.0/8", None),
+        ("2000::/3", Some(DefaultRoute)),
+        ("fc00::/7", None),
         ("169.254.0.0/16", Some(LinkLocal)),
         ("169.254.169.254/32", Some(LinkLocal)),
         ("fe80::/64", Some(LinkLocal)),

@@ -121,11 +121,17 @@ pub(super) fn guards(
     let addresses = networks().map(IpNet::addr);
     let addresses = addresses.chain(usable.copied()).chain(internal.copied());
     let connected = networks().filter(|network| network.prefix_len() < network.max_prefix_len());
+    let connected = connected.chain(&observed.far_ends);
+    // Guarded as such anyway; and each interface that comes brings another.
+    let is_link_local = |address: &IpAddr| matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
     let service_cidrs = snapshot.service_cidrs.values();
     Guards {
         pod_cidrs: truncated(node.into_iter().flat_map(|node| &node.pod_cidrs)),
         service_cidrs: truncated(service_cidrs.flat_map(|facts| &facts.cidrs)),
-        node_addresses: addresses.map(host).collect(),
+        node_addresses: addresses
+            .filter(|address| !is_link_local(address))
+            .map(host)
+            .collect(),
         connected: connected.map(IpNet::trunc).collect(),
         service_addresses: services
             .map(|services| services.prefixes.clone())
@@ -167,6 +173,9 @@ impl Guards {
         if let Some((_, refusal)) = special {
             return Some(*refusal);
         }
+        if prefix.prefix_len() < broad(prefix) && rule.max_length >= broad(prefix) {
+            return Some(Refusal::DefaultRoute);
+        }
         // Most of a full table are no hosts.
         let is_host = prefix.prefix_len() == prefix.max_prefix_len();
         if is_host && self.node_addresses.contains(prefix) {
@@ -190,6 +199,15 @@ impl Guards {
         network
             .is_some_and(|network| !is_free(network))
             .then_some(Refusal::Connected)
+    }
+}
+
+/// The least length of a route to some network and not to everything: 8 for IPv4, of which nobody was given more; 4 for IPv6, whose public
+/// networks are all in 2000::/3. Two halves are as good as a default route, and better by their length.
+fn broad(prefix: &IpNet) -> u8 {
+    match prefix {
+        IpNet::V4(_) => 8,
+        IpNet::V6(_) => 4,
     }
 }
 
