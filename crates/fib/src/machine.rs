@@ -67,8 +67,9 @@ struct Row {
     carried: Carried,
     /// It stands in the backlog.
     queued: bool,
-    /// An earlier run left it; it stays until the wish is complete.
-    leftover: bool,
+    /// It was wished for once, or is known to have to go. What nobody asked for is a leftover of an earlier run; it stays until the wish
+    /// is complete.
+    asked: bool,
     /// The reading under way has come across it.
     seen: bool,
 }
@@ -165,6 +166,7 @@ impl Machine {
             return;
         }
         let row = self.rows.entry(prefix);
+        row.asked |= set.is_some();
         let before = std::mem::replace(&mut row.wish, set);
         if !row.queued && before != set {
             row.queued = true;
@@ -182,8 +184,7 @@ impl Machine {
         self.complete = true;
         self.untidy = true;
         for (prefix, row) in self.rows.iter_mut() {
-            let kept = std::mem::take(&mut row.leftover) || row.wish.is_none();
-            if kept && !row.queued {
+            if row.wish.is_none() && !row.queued {
                 row.queued = true;
                 self.backlog.push(prefix);
             }
@@ -269,7 +270,7 @@ impl Machine {
                 self.carry(prefix, carried);
                 Some(RouteOp::Replace { prefix, target })
             }
-            Change::Delete if row.leftover && !self.complete => None,
+            Change::Delete if !row.asked && !self.complete => None,
             Change::Delete => {
                 self.carry(prefix, Carried::Nothing);
                 Some(RouteOp::Delete { prefix })

@@ -148,7 +148,6 @@ impl Machine {
             return;
         }
         self.counters.disturbed += 1;
-        self.rows.entry(prefix).leftover |= !self.complete && row.wish.is_none();
         self.carry(prefix, carried);
         self.strike_row(prefix, Withheld::Contested, First::AtOnce, now);
     }
@@ -298,10 +297,9 @@ impl Machine {
             return;
         }
         let carried = self.carried(&route.via);
-        let (first, complete) = (!self.reading.ready, self.complete);
+        let first = !self.reading.ready;
         let row = self.rows.entry(prefix);
         row.seen = true;
-        row.leftover |= !complete && (first || row.wish.is_none());
         if row.carried != carried {
             self.carry(prefix, carried);
             self.enqueue(prefix);

@@ -93,6 +93,8 @@ impl Machine {
     /// It is not known what the route is now.
     fn uncertain(&mut self, prefix: IpNet, reason: Withheld, now: Instant) {
         self.carry(prefix, Carried::Strange);
+        // It was wished for, or was to go.
+        self.rows.entry(prefix).asked = true;
         self.strike_row(prefix, reason, First::AfterAStep, now);
         self.request_read(now);
     }

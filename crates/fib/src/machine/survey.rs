@@ -61,7 +61,7 @@ impl Machine {
         let Some(set) = row.wish.and_then(|id| self.wish.set(id)) else {
             return match present {
                 Present::Nothing => Standing::Nothing,
-                Present::Route(_) | Present::Doubtful if row.leftover && !self.complete => {
+                Present::Route(_) | Present::Doubtful if !row.asked && !self.complete => {
                     Standing::Leftover
                 }
                 Present::Route(_) | Present::Doubtful => Standing::Removing,

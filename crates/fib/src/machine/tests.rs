@@ -209,14 +209,6 @@ fn a_restart_writes_nothing_and_removes_nothing_before_it_is_complete() {
         pair.say(wish.clone());
         let report = pair.work();
         assert_eq!((report.installed, report.leftovers), (3, 1));
-        pair.say([remove("192.0.2.0/24")]);
-        assert_eq!(
-            pair.work().leftovers,
-            2,
-            "withdrawn, and yet not before it is complete"
-        );
-        pair.say([wish[0].clone()]);
-        pair.work();
         assert_eq!(pair.model.writes, writes, "{form:?}");
         assert_eq!(pair.model.routes, before);
         assert_eq!(pair.model.objects, objects);
@@ -230,6 +222,40 @@ fn a_restart_writes_nothing_and_removes_nothing_before_it_is_complete() {
                 6,
                 "group and hops of the leftover are gone"
             );
+        }
+    }
+}
+
+#[test]
+fn what_was_asked_for_and_removed_since_a_restart_goes_before_it_is_complete() {
+    for form in FORMS {
+        for (asked_before_reading, refused) in [(true, false), (false, false), (false, true)] {
+            let mut pair = Pair::new(form);
+            let wish = [
+                set("192.0.2.0/24", &["10.0.1.1"]),
+                set("198.51.100.0/24", &["10.0.1.1"]),
+            ];
+            pair.say(wish.clone());
+            pair.say([Command::Complete]);
+            pair.work();
+            pair.restart(form);
+            if !asked_before_reading {
+                assert_eq!(pair.work().leftovers, 2);
+            }
+            pair.say([wish[0].clone()]);
+            if !asked_before_reading {
+                pair.work();
+            }
+            pair.say([remove("192.0.2.0/24")]);
+            pair.machine.overrun(pair.now);
+            pair.refuse_each = refused.then_some(1);
+            let report = pair.pass(Duration::from_millis(500));
+            assert_eq!(report.leftovers, 1, "{form:?} {report:?}");
+            pair.refuse_each = None;
+            let report = pair.pass(Duration::from_secs(31));
+            assert_eq!((report.removing, report.leftovers), (0, 1), "{form:?}");
+            let left: Vec<String> = pair.model.routes.keys().map(IpNet::to_string).collect();
+            assert_eq!(left, ["198.51.100.0/24"], "{form:?}");
         }
     }
 }
