@@ -101,22 +101,54 @@ impl From<IpAddr> for NextHop {
     }
 }
 
-/// At least one next hop, sorted and without duplicates; clones share it.
+/// At least one next hop, each once, in one or more ranks; clones share it.
+///
+/// A route leads to the usable next hops of the first rank that has any: a route whose next hop cannot be reached takes no part in the
+/// choice of the best (RFC 4271 section 9.1.2.1). When an earlier rank becomes usable, the route goes to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NextHopSet(Arc<[NextHop]>);
+pub struct NextHopSet(Arc<[Member]>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Member {
+    /// Ranks count from zero without gaps, so that sets of the same meaning are equal.
+    rank: u32,
+    next_hop: NextHop,
+}
 
 impl NextHopSet {
-    /// The set of these; `None` when there are none.
+    /// The set of these, all of one rank; `None` when there are none.
     pub fn new(next_hops: impl IntoIterator<Item = NextHop>) -> Option<Self> {
-        let mut next_hops: Vec<NextHop> = next_hops.into_iter().collect();
-        next_hops.sort_unstable();
-        next_hops.dedup();
-        (!next_hops.is_empty()).then(|| Self(next_hops.into()))
+        Self::ranked([next_hops])
     }
 
-    /// In ascending order.
+    /// The set of these ranks, the best first; `None` when no next hop is in any. A next hop of several ranks counts in its first, and
+    /// ranks without next hops are passed over.
+    pub fn ranked(
+        ranks: impl IntoIterator<Item = impl IntoIterator<Item = NextHop>>,
+    ) -> Option<Self> {
+        let ranks = (0..).zip(ranks).flat_map(|(rank, next_hops)| {
+            let next_hops = next_hops.into_iter();
+            next_hops.map(move |next_hop| Member { rank, next_hop })
+        });
+        let mut members: Vec<Member> = ranks.collect();
+        members.sort_unstable_by_key(|member| (member.next_hop, member.rank));
+        members.dedup_by_key(|member| member.next_hop);
+        members.sort_unstable();
+        for (rank, members) in (0..).zip(members.chunk_by_mut(|one, next| one.rank == next.rank)) {
+            members.iter_mut().for_each(|member| member.rank = rank);
+        }
+        (!members.is_empty()).then(|| Self(members.into()))
+    }
+
+    /// The next hops of all ranks: rank by rank, the best first, and in ascending order within each.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = NextHop> {
-        self.0.iter().copied()
+        self.0.iter().map(|member| member.next_hop)
+    }
+
+    /// The next hops of each rank in ascending order, the best rank first.
+    pub fn ranks(&self) -> impl Iterator<Item = impl ExactSizeIterator<Item = NextHop>> {
+        let ranks = self.0.chunk_by(|one, next| one.rank == next.rank);
+        ranks.map(|members| members.iter().map(|member| member.next_hop))
     }
 
     /// Whether both are the same allocation, which is cheaper to know than whether they are equal.
@@ -127,7 +159,7 @@ impl NextHopSet {
 
 impl From<NextHop> for NextHopSet {
     fn from(next_hop: NextHop) -> Self {
-        Self(Arc::from([next_hop]))
+        Self(Arc::from([Member { rank: 0, next_hop }]))
     }
 }
 
@@ -138,7 +170,7 @@ pub enum Command {
     Set {
         /// The destination.
         prefix: IpNet,
-        /// By which to reach it, sharing the load equally.
+        /// By which to reach it: those of the first rank with a usable one, sharing the load equally.
         next_hops: NextHopSet,
     },
     /// There shall be no route of ours to this prefix.
@@ -160,7 +192,7 @@ impl fmt::Display for Errno {
     }
 }
 
-/// Why a wished route is not in the kernel, for now.
+/// Why a wished route is not in the kernel, for now. Of next hops of several ranks, what is wrong with the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
 pub enum Withheld {
     /// An IPv6 prefix cannot be reached by an IPv4 gateway.
@@ -350,5 +382,36 @@ mod tests {
         let set = NextHopSet::new([hop("10.0.0.2"), hop("10.0.0.1"), hop("10.0.0.2")]);
         let listed: Vec<NextHop> = set.expect("some").iter().collect();
         assert_eq!(listed, [hop("10.0.0.1"), hop("10.0.0.2")]);
+    }
+
+    #[test]
+    fn ranks_keep_their_order_and_a_next_hop_counts_in_its_first() {
+        let set = |ranks: &[&[u8]]| {
+            let hop = |last: &u8| NextHop::from(IpAddr::from([10, 0, 0, *last]));
+            NextHopSet::ranked(ranks.iter().map(|rank| rank.iter().map(hop)))
+        };
+        for (ranks, same) in [
+            (&[&[2, 1, 2][..]][..], &[&[1, 2][..]][..]),
+            (&[&[2], &[1]], &[&[2], &[1]]),
+            (&[&[], &[2], &[], &[1]], &[&[2], &[1]]),
+            (&[&[2, 3], &[1, 2], &[3], &[4, 1]], &[&[2, 3], &[1], &[4]]),
+        ] {
+            let ranked = set(ranks).expect("some");
+            assert_eq!(Some(&ranked), set(same).as_ref(), "{ranks:?}");
+            let last = |hop: NextHop| match hop.gateway {
+                IpAddr::V4(address) => address.octets()[3],
+                IpAddr::V6(address) => panic!("{address}"),
+            };
+            let listed: Vec<Vec<u8>> = ranked
+                .ranks()
+                .map(|rank| rank.map(last).collect())
+                .collect();
+            assert_eq!(listed, same);
+            assert_eq!(ranked.iter().map(last).collect::<Vec<u8>>(), same.concat());
+        }
+        assert_ne!(set(&[&[1], &[2]]), set(&[&[2], &[1]]));
+        assert_ne!(set(&[&[1], &[2]]), set(&[&[1, 2]]));
+        assert_eq!(set(&[]), None);
+        assert_eq!(set(&[&[], &[]]), None);
     }
 }

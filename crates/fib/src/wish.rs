@@ -61,6 +61,7 @@ pub(crate) struct Set {
     pub(crate) next_hops: NextHopSet,
     /// How many routes shall lead to it.
     routes: usize,
+    /// In any rank: IPv6 prefixes cannot have such a set, as they could come to lead there.
     pub(crate) has_ipv4_gateway: bool,
     pub(crate) slot: Slot,
     /// `None` until its hops have been looked at for the first time.

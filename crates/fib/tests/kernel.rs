@@ -10,6 +10,7 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+mod next_hops;
 mod place;
 
 use std::time::{Duration, Instant};

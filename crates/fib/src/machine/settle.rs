@@ -6,7 +6,7 @@ use super::Machine;
 use crate::difference::RouteOp;
 use crate::kernel::{Carried, Hop, Nexthop};
 use crate::objects::Owner;
-use crate::route::{Errno, Form, NextHop, Withheld};
+use crate::route::{Errno, Form, NextHop, NextHopSet, Withheld};
 use crate::wish::{SetId, Way};
 
 /// The whole range of identifiers is in use.
@@ -71,11 +71,7 @@ impl Machine {
         let single = set.next_hops.iter().len() == 1;
         let held = set.slot.held.map(|(_, reason)| reason);
         let object = set.slot.object;
-        let ways: Vec<Way> = set
-            .next_hops
-            .iter()
-            .filter_map(|next_hop| self.wish.hop(next_hop)?.way)
-            .collect();
+        let ways = self.ways(&set.next_hops);
         let target = match self.form {
             Form::Inline => self.inline_target(&ways),
             Form::Objects => match (self.members(&ways), held) {
@@ -97,6 +93,25 @@ impl Machine {
         if set.target.replace(target) != Some(target) && set.used {
             self.changed_sets.insert(id);
         }
+    }
+
+    /// The ways of the first rank that has one that can be used; of the first of all where none has (RFC 4271 section 9.1.2.1).
+    fn ways(&self, next_hops: &NextHopSet) -> Vec<Way> {
+        let can_be_used = |way: &Way| match way {
+            Way::Object(id) => self.objects.get(*id).is_some(),
+            Way::Hop(_) => true,
+            Way::Withheld(_) => false,
+        };
+        let mut first = None;
+        for rank in next_hops.ranks() {
+            let ways = rank.filter_map(|next_hop| self.wish.hop(next_hop)?.way);
+            let ways: Vec<Way> = ways.collect();
+            if ways.iter().any(can_be_used) {
+                return ways;
+            }
+            first.get_or_insert(ways);
+        }
+        first.unwrap_or_default()
     }
 
     /// Objects of the hops that can be used, ascending, each hop once; or why none can.

@@ -2,6 +2,7 @@
 
 mod model;
 mod random;
+mod ranks;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

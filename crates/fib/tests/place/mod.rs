@@ -14,13 +14,14 @@ use lab::namespace::Namespace;
 use lab::state::StateFolder;
 
 pub(crate) fn set(prefix: &str, gateways: &[&str]) -> Command {
-    let hops = gateways
-        .iter()
-        .map(|text| NextHop::from(text.parse::<IpAddr>().unwrap()));
     Command::Set {
         prefix: prefix.parse().unwrap(),
-        next_hops: NextHopSet::new(hops).unwrap(),
+        next_hops: NextHopSet::new(gateways.iter().map(|text| hop(text))).unwrap(),
     }
+}
+
+pub(crate) fn hop(gateway: &str) -> NextHop {
+    NextHop::from(gateway.parse::<IpAddr>().unwrap())
 }
 
 pub(crate) fn remove(prefix: &str) -> Command {

@@ -33,7 +33,7 @@ const GATEWAYS: [&str; 8] = [
 
 #[derive(Clone, Debug)]
 enum Act {
-    Set(usize, BTreeSet<usize>),
+    Set(usize, Vec<BTreeSet<usize>>),
     Remove(usize),
     Complete,
     Link(u32, LinkState),
@@ -54,9 +54,13 @@ fn act() -> impl Strategy<Value = Act> {
         Just(LinkState::NoCarrier),
         Just(LinkState::Usable)
     ];
-    let gateways = prop::collection::btree_set(0..GATEWAYS.len(), 1..4);
+    let rank = prop::collection::btree_set(0..GATEWAYS.len(), 1..4);
+    let ranks = prop_oneof![
+        3 => prop::collection::vec(rank.clone(), 1),
+        2 => prop::collection::vec(rank, 2..4),
+    ];
     prop_oneof![
-        8 => (0..PREFIXES.len(), gateways).prop_map(|(prefix, set)| Act::Set(prefix, set)),
+        8 => (0..PREFIXES.len(), ranks).prop_map(|(prefix, ranks)| Act::Set(prefix, ranks)),
         3 => (0..PREFIXES.len()).prop_map(Act::Remove),
         1 => Just(Act::Complete),
         3 => (1..=4_u32, link_state).prop_map(|(link, state)| Act::Link(link, state)),
@@ -87,12 +91,14 @@ impl Run {
             foreign,
         } = self;
         match act {
-            Act::Set(prefix, set) => {
+            Act::Set(prefix, ranks) => {
                 let hop = |index: usize| NextHop {
                     gateway: GATEWAYS[index].parse().expect("an address"),
                     interface: None,
                 };
-                let next_hops = NextHopSet::new(set.into_iter().map(hop)).expect("some");
+                let next_hops =
+                    NextHopSet::ranked(ranks.into_iter().map(|rank| rank.into_iter().map(hop)))
+                        .expect("some");
                 wish.insert(net(prefix), next_hops.clone());
                 let prefix = net(prefix);
                 pair.say([Command::Set { prefix, next_hops }]);
@@ -160,19 +166,19 @@ impl Run {
         let links = model.links.iter();
         let usable = links.filter(|(_, state)| **state == LinkState::Usable);
         let usable: Vec<u32> = usable.map(|(link, _)| *link).collect();
-        let hops = next_hops.iter().filter_map(|hop| {
-            let on = |interface: u32| Hop {
-                gateway: hop.gateway,
-                interface,
-            };
-            usable
-                .iter()
-                .map(|link| on(*link))
-                .find(|hop| model.is_on_link(hop))
-        });
-        let mut hops: Vec<Hop> = hops.collect();
+        let resolved = |NextHop { gateway, .. }| {
+            let hops = usable.iter().map(|link| Hop {
+                gateway,
+                interface: *link,
+            });
+            hops.into_iter().find(|hop| model.is_on_link(hop))
+        };
+        let mut ranks = next_hops
+            .ranks()
+            .map(|rank| rank.filter_map(resolved).collect::<Vec<Hop>>());
+        let mut hops = ranks.find(|hops| !hops.is_empty()).ok_or(())?;
         hops.sort_unstable();
-        if hops.is_empty() { Err(()) } else { Ok(hops) }
+        Ok(hops)
     }
 
     fn check(&mut self) {
