@@ -43,7 +43,7 @@ pub(super) struct Installer {
     ready: bool,
     refused: Refused,
     /// Neighbouring routes mostly lead to the same next hops, and are cheaper where they share them.
-    latest: Option<(Vec<NextHop>, NextHopSet)>,
+    latest: Option<(Vec<(u8, NextHop)>, NextHopSet)>,
 }
 
 /// Why the thread does not run.
@@ -169,12 +169,13 @@ impl Installer {
         self.refused.set(prefix, reason);
     }
 
-    /// A set of these, the one before where they are the same.
-    pub(super) fn shared(&mut self, next_hops: Vec<NextHop>) -> NextHopSet {
+    /// A set of these with their ranks, which are in order; the one before where they are the same.
+    pub(super) fn shared(&mut self, next_hops: Vec<(u8, NextHop)>) -> NextHopSet {
         match &self.latest {
             Some((latest, set)) if *latest == next_hops => set.clone(),
             Some(_) | None => {
-                let set = NextHopSet::new(next_hops.iter().copied())
+                let ranks = next_hops.chunk_by(|(one, _), (next, _)| one == next);
+                let set = NextHopSet::ranked(ranks.map(|rank| rank.iter().map(|(_, hop)| *hop)))
                     .expect("a route that is installed has a next hop");
                 self.latest = Some((next_hops, set.clone()));
                 set

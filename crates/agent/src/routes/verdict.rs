@@ -12,14 +12,16 @@ use super::{LearnedRoute, Offer};
 
 /// No device has this number: a gateway on it is withheld until its link is known.
 const UNKNOWN_LINK: u32 = 0;
+/// How many ranks of next hops a route has: the best, and what takes over while they cannot be used.
+const RANKS: u8 = 4;
 
 /// The outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It goes into the kernel.
     Install {
-        /// By these.
-        next_hops: Vec<NextHop>,
+        /// By these: those of the least rank of which one can be used (RFC 4271 section 9.1.2.1). Ranks are in order.
+        next_hops: Vec<(u8, NextHop)>,
         /// Whether one of them was put on a link by our address there.
         on_link: bool,
     },
@@ -39,7 +41,7 @@ impl Verdict {
 }
 
 /// Asks the imports of a target in order of their names. The first that the plan lets install the prefix decides by which
-/// paths: those of the first instance, in order of names, that has any from peers it allows. Where none may, the first
+/// paths: those from peers it allows. Where none may, the first
 /// guard that stood in the way is the reason, else that no rule accepts.
 ///
 /// `links` are device numbers by our addresses on them.
@@ -51,9 +53,10 @@ pub(super) fn verdict(
 ) -> Verdict {
     let mut refusal = None;
     for import in imports {
-        let Some(paths) = usable(import, &route.offers) else {
+        let paths = ranks(import, &route.offers);
+        if paths.is_empty() {
             continue;
-        };
+        }
         match (plan.verdict(import, &route.prefix), refusal) {
             (Ok(()), _) => return install(&paths, links),
             (Err(reason), None | Some(Refusal::NotAccepted)) => refusal = Some(reason),
@@ -63,24 +66,44 @@ pub(super) fn verdict(
     refusal.map_or(Verdict::Nothing, Verdict::Refused)
 }
 
-/// The paths an import may use, of the first instance that has some.
-fn usable<'a>(import: &ImportPlan, offers: &'a [Offer]) -> Option<Vec<&'a LearnedPath>> {
+/// The paths an import may use, in ranks: those that share the traffic, then those that would without them, and so on. Those of
+/// the first instance, in order of names, stand before those of the next.
+fn ranks<'a>(import: &ImportPlan, offers: &'a [Offer]) -> Vec<(u8, &'a LearnedPath)> {
     let counts = |names: &Option<BTreeSet<String>>, name: &str| {
         names.as_ref().is_none_or(|names| names.contains(name))
     };
     let of_instances = offers
         .iter()
         .filter(|offer| counts(&import.instances, &offer.instance));
-    let allowed = |peer: &PeerName| counts(&import.peers, &peer.0);
-    of_instances
-        .map(|offer| select(&offer.paths, allowed, import.maximum_paths))
-        .find(|paths| !paths.is_empty())
+    let mut ranked: Vec<(u8, &LearnedPath)> = Vec::new();
+    let mut rank = 0;
+    for offer in of_instances {
+        let begin = ranked.len();
+        while rank < RANKS && ranked.len() - begin < offer.paths.len() {
+            let is_left = |peer: &PeerName| {
+                let mut before = ranked[begin..].iter();
+                counts(&import.peers, &peer.0) && !before.any(|(_, path)| path.peer == *peer)
+            };
+            let chosen = select(&offer.paths, is_left, import.maximum_paths);
+            if chosen.is_empty() {
+                break;
+            }
+            ranked.extend(chosen.into_iter().map(|path| (rank, path)));
+            rank += 1;
+        }
+    }
+    ranked
 }
 
-fn install(paths: &[&LearnedPath], links: &BTreeMap<IpAddr, u32>) -> Verdict {
-    let next_hops: Vec<NextHop> = paths.iter().map(|path| next_hop(path, links)).collect();
-    let on_link = paths.iter().any(|path| link_local(path).is_some());
-    Verdict::Install { next_hops, on_link }
+fn install(ranked: &[(u8, &LearnedPath)], links: &BTreeMap<IpAddr, u32>) -> Verdict {
+    let next_hops = ranked
+        .iter()
+        .map(|(rank, path)| (*rank, next_hop(path, links)));
+    let on_link = ranked.iter().any(|(_, path)| link_local(path).is_some());
+    Verdict::Install {
+        next_hops: next_hops.collect(),
+        on_link,
+    }
 }
 
 /// The next hop of a path as the kernel needs it. A link-local address counts on the link of the session, and there it is

@@ -37,10 +37,11 @@ fn told(imports: Vec<ImportPlan>, prefix: &str) -> String {
     match verdict(&plan, imports, &route, &BTreeMap::new()) {
         Verdict::Install { next_hops, on_link } => {
             assert!(!on_link);
-            let last = next_hops
-                .iter()
-                .map(|hop| hop.gateway.to_string().replace("10.0.1.", ""));
-            last.collect::<Vec<_>>().join(" ")
+            let ranks = next_hops.chunk_by(|(one, _), (next, _)| one == next);
+            let last =
+                |(_, hop): &(u8, fib::NextHop)| hop.gateway.to_string().replace("10.0.1.", "");
+            let ranks = ranks.map(|rank| rank.iter().map(last).collect::<Vec<_>>().join(" "));
+            ranks.collect::<Vec<_>>().join(", else ")
         }
         Verdict::Refused(reason) => format!("{reason:?}"),
         Verdict::Nothing => "nothing".to_owned(),
@@ -60,10 +61,18 @@ fn the_first_import_that_may_decides_and_the_first_instance_that_has_paths_for_i
         ..all()
     };
     let rows: Vec<(Vec<ImportPlan>, &str, &str)> = vec![
-        (vec![all()], "192.0.2.0/24", "11 12"),
-        (vec![most(1)], "192.0.2.0/24", "11"),
+        (vec![all()], "192.0.2.0/24", "11 12, else 21 22"),
+        (
+            vec![most(1)],
+            "192.0.2.0/24",
+            "11, else 12, else 21, else 22",
+        ),
         (vec![of(names(&["b"]), None)], "192.0.2.0/24", "21 22"),
-        (vec![of(None, names(&["a2", "b1"]))], "192.0.2.0/24", "12"),
+        (
+            vec![of(None, names(&["a2", "b1"]))],
+            "192.0.2.0/24",
+            "12, else 21",
+        ),
         (vec![of(None, names(&["b1"]))], "192.0.2.0/24", "21"),
         (
             vec![of(names(&["a"]), names(&["b1"]))],
@@ -164,7 +173,7 @@ fn a_link_local_next_hop_is_on_the_link_of_our_end_of_the_session() {
         };
         assert_eq!(
             (next_hops.as_slice(), on_link),
-            (&[expected][..], expected_on_link)
+            (&[(0, expected)][..], expected_on_link)
         );
     }
 }
