@@ -44,7 +44,7 @@ enum Task {
         /// Only this check
         name: Option<check::Name>,
     },
-    /// Every tier of tests in order, or one tier (unit, control-plane, lab, fuzz), or the tests whose name contains a word
+    /// Every tier of tests in order, or one tier (unit, control-plane, lab, scale, fuzz), or the tests whose name contains a word
     Test {
         /// A tier, or part of a test's name
         what: Option<String>,

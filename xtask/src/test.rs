@@ -3,7 +3,7 @@
 use crate::command::{self, seconds, section};
 use crate::error::Error;
 use crate::workspace::Workspace;
-use crate::{check, fuzz, image, setup};
+use crate::{bench, check, fuzz, image, setup};
 use cargo_metadata::TargetKind;
 use clap::ValueEnum;
 use std::process::Command;
@@ -22,6 +22,8 @@ pub(crate) enum Tier {
     ControlPlane,
     /// Needs root: the real cluster with its routers
     Lab,
+    /// Needs minutes of the machine for itself: the goals with 10,000 Services of ten endpoints
+    Scale,
     /// Needs a minute for each target: the decoders and the state machine against a fuzzer
     Fuzz,
 }
@@ -32,6 +34,7 @@ impl Tier {
             Self::Unit => "unit tests",
             Self::ControlPlane => "control plane tests",
             Self::Lab => "lab scenarios",
+            Self::Scale => "scale",
             Self::Fuzz => "fuzzing",
         }
     }
@@ -87,7 +90,7 @@ pub(crate) fn run(workspace: &Workspace, what: Option<String>) -> Result<(), Err
     if matches!(wanted, Wanted::Everything) {
         stage("check", &|| check::run(workspace, None))?;
     }
-    if !matches!(wanted, Wanted::Tier(Tier::Fuzz)) {
+    if !matches!(wanted, Wanted::Tier(Tier::Fuzz | Tier::Scale)) {
         stage("build", &|| build(workspace))?;
     }
     for tier in wanted.tiers() {
@@ -95,6 +98,7 @@ pub(crate) fn run(workspace: &Workspace, what: Option<String>) -> Result<(), Err
             Tier::Unit => unit(workspace, filter),
             Tier::ControlPlane => control_plane(workspace, filter),
             Tier::Lab => lab(workspace, filter),
+            Tier::Scale => bench::scale(workspace),
             Tier::Fuzz => fuzz::run(workspace, fuzz::MINUTE),
         })?;
     }
@@ -220,7 +224,13 @@ mod tests {
         );
         assert_eq!(
             Wanted::parse(None).tiers(),
-            [Tier::Unit, Tier::ControlPlane, Tier::Lab, Tier::Fuzz]
+            [
+                Tier::Unit,
+                Tier::ControlPlane,
+                Tier::Lab,
+                Tier::Scale,
+                Tier::Fuzz
+            ]
         );
     }
 }
