@@ -17,8 +17,7 @@ const BACKLOG: i32 = 128;
 /// Of a host without IPv6 (`asm-generic/errno.h`).
 const EAFNOSUPPORT: i32 = 97;
 
-/// Pause before a port is tried again that could not be had: an instance before this one lets go of it in a moment. It doubles
-/// with each failure.
+/// Pause before a port is tried again that could not be had. It doubles with each failure; nothing is said of the first.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause: how long it goes unnoticed that another program has let go of the port.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -84,6 +83,12 @@ impl Door {
                 info!(instance, port, "listening");
                 *self = Self::Open { port, _listener };
                 true
+            }
+            // An instance before this one may be letting go of it just now.
+            Err(_) if *pause == FIRST_PAUSE => {
+                *retry = now + *pause;
+                *pause *= 2;
+                false
             }
             Err(why) => {
                 let is_news = error.as_ref().map(io::Error::kind) != Some(why.kind());
