@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netlink_packet_core::{NlaBuffer, NlasIterator};
 
-use crate::kernel::{Fact, Hop, KernelRoute, LinkState, Nexthop, Via};
+use crate::kernel::{Exit, Fact, Hop, KernelRoute, LinkState, Nexthop, Via};
 use crate::message::header_length;
 use crate::message::number::{
     DELETE_LINK, DELETE_NEXTHOP, DELETE_ROUTE, DUMP_INTERRUPTED, INET, INET6, NEW_LINK,
@@ -169,12 +169,26 @@ fn group(value: &[u8]) -> Option<Arc<[u32]>> {
 struct Ways {
     object: Option<u32>,
     hops: Option<Vec<Hop>>,
+    /// The lowest of several.
+    exit: Option<Exit>,
     gateway: Option<IpAddr>,
     interface: Option<u32>,
+    /// Packets are put into others.
+    wrapped: bool,
+    /// No route of ours is like this.
     strange: bool,
 }
 
 impl Ways {
+    /// What keeps a route from being like ours need not keep it from leading somewhere.
+    fn exit(&self, unicast: bool) -> Option<Exit> {
+        let single = self.interface.map(|interface| Exit {
+            gateway: self.gateway,
+            interface,
+        });
+        self.exit.or(single).filter(|_| unicast && !self.wrapped)
+    }
+
     fn via(self, unicast: bool) -> Via {
         match (self.object, self.hops, self.gateway, self.interface) {
             (None, None, None, Some(interface)) if unicast => Via::OnLink(interface),
@@ -222,20 +236,24 @@ fn route(body: &[u8], replaced: bool) -> Option<KernelRoute> {
             RTA_VIA => ways.gateway = address(value.get(2..)?),
             RTA_NH_ID => ways.object = u32_at(value, 0),
             RTA_MULTIPATH => {
-                ways.hops = multipath(value);
+                (ways.hops, ways.exit) = multipath(value)?;
                 ways.strange |= ways.hops.is_none();
             }
-            RTA_PREFSRC | RTA_METRICS | RTA_ENCAP | RTA_SRC => ways.strange = true,
+            RTA_ENCAP => (ways.wrapped, ways.strange) = (true, true),
+            RTA_PREFSRC | RTA_METRICS | RTA_SRC => ways.strange = true,
             _ => {}
         }
     }
+    let unicast = kind == RTN_UNICAST;
     Some(KernelRoute {
         table,
         prefix: prefix(family, destination, length)?,
         narrowed: tos != 0 || source_length != 0,
         metric,
         protocol,
-        via: ways.via(kind == RTN_UNICAST),
+        exit: ways.exit(unicast),
+        object: ways.object,
+        via: ways.via(unicast),
         replaced,
     })
 }
@@ -249,27 +267,34 @@ fn prefix(family: u8, destination: Option<IpAddr>, length: u8) -> Option<IpNet> 
     }
 }
 
-/// `struct rtnexthop`s with their attributes; `None` where one has a weight or no gateway.
-fn multipath(mut value: &[u8]) -> Option<Vec<Hop>> {
-    let mut hops = Vec::new();
+/// `struct rtnexthop`s with their attributes: as hops, unless one has a weight, no gateway or is wrapped, and the lowest exit of all.
+fn multipath(mut value: &[u8]) -> Option<(Option<Vec<Hop>>, Option<Exit>)> {
+    let mut hops = Some(Vec::new());
+    let mut exits = Vec::new();
     while !value.is_empty() {
         let length = usize::from(u16_at(value, 0)?);
         let weightless = *value.get(3)? == 0;
         let interface = u32_at(value, 4)?;
         let mut gateway = None;
+        let mut wrapped = false;
         for attribute in attributes(value.get(8..length)?) {
             match attribute.kind() {
                 RTA_GATEWAY => gateway = address(attribute.value()),
                 RTA_VIA => gateway = address(attribute.value().get(2..)?),
-                RTA_ENCAP => return None,
+                RTA_ENCAP => wrapped = true,
                 _ => {}
             }
         }
-        let gateway = gateway.filter(|_| weightless)?;
-        hops.push(Hop { gateway, interface });
+        match (&mut hops, gateway) {
+            (Some(hops), Some(gateway)) if weightless && !wrapped => {
+                hops.push(Hop { gateway, interface });
+            }
+            (_, _) => hops = None,
+        }
+        exits.extend((!wrapped).then_some(Exit { gateway, interface }));
         value = value.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    Some(hops)
+    Some((hops, exits.into_iter().min()))
 }
 
 fn attributes(bytes: &[u8]) -> impl Iterator<Item = NlaBuffer<&[u8]>> {

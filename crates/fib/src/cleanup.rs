@@ -204,7 +204,7 @@ fn remove_nexthops(requests: &mut Requests, identity: &Identity) -> Result<(usiz
     for question in Question::routes(None, None) {
         requests.ask(question, |fact| {
             if let Fact::Route(route) = fact
-                && let Via::Object(id) = route.via
+                && let Some(id) = route.object
             {
                 used.insert(id);
             }

@@ -35,6 +35,13 @@ pub(crate) enum Via {
     Other,
 }
 
+/// A way on from here: by a gateway, or to everybody on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Exit {
+    pub(crate) gateway: Option<IpAddr>,
+    pub(crate) interface: u32,
+}
+
 /// A route of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KernelRoute {
@@ -45,6 +52,10 @@ pub(crate) struct KernelRoute {
     pub(crate) metric: u32,
     pub(crate) protocol: u8,
     pub(crate) via: Via,
+    /// The lowest of its ways on, also where none of our routes would lead like this. What has to be wrapped up for it is none.
+    pub(crate) exit: Option<Exit>,
+    /// The nexthop object that it leads to, whatever else is said of it.
+    pub(crate) object: Option<u32>,
     /// Said of a new route: it took the place of another one.
     pub(crate) replaced: bool,
 }

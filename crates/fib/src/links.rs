@@ -8,7 +8,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use ipnet::IpNet;
 
-use crate::kernel::{Hop, LinkState};
+use crate::kernel::{Exit, Hop, LinkState, Nexthop};
 use crate::route::{NextHop, Withheld};
 
 /// A route, not of ours, by which next hops are reached (RFC 4271 section 5.1.3: a next hop need not be a neighbour).
@@ -20,6 +20,8 @@ pub(crate) struct Reach {
     pub(crate) interface: u32,
     /// The neighbour that passes it on; without one, whoever has an address of the prefix is on the interface.
     pub(crate) gateway: Option<IpAddr>,
+    /// The nexthop object, with which it goes.
+    pub(crate) object: Option<u32>,
 }
 
 impl Reach {
@@ -35,6 +37,8 @@ impl Reach {
 pub(crate) struct Links {
     states: HashMap<u32, LinkState, FixedState>,
     reaches: BTreeMap<Reach, Presence>,
+    /// Other people's nexthop objects. With `nexthop_compat_mode` 0 their routes do not say where these lead.
+    objects: BTreeMap<u32, Nexthop>,
 }
 
 /// Whether a route is there.
@@ -60,13 +64,7 @@ impl Links {
     /// The interface is so now.
     pub(crate) fn link(&mut self, index: u32, state: LinkState) -> LinkChange {
         let before = self.states.insert(index, state).unwrap_or(LinkState::Down);
-        if state == LinkState::Down {
-            // Of IPv4 routes the kernel says nothing when they go with their interface; it does when they come back.
-            let routes = self.reaches.iter_mut();
-            routes
-                .filter(|(route, _)| route.interface == index)
-                .for_each(|(_, presence)| *presence = Presence::Remembered);
-        }
+        self.forget_dropped(index, state);
         match (before == LinkState::Usable, state == LinkState::Usable) {
             (false, true) => LinkChange::Usable,
             (true, false) => LinkChange::Lost,
@@ -75,13 +73,39 @@ impl Links {
         }
     }
 
+    /// The kernel drops routes with their interface, those to nexthop objects with the carrier already. Of IPv4 routes it says nothing
+    /// then; it does when they come back.
+    fn forget_dropped(&mut self, index: u32, state: LinkState) {
+        let goes = |route: &Reach| match state {
+            LinkState::Down => true,
+            LinkState::NoCarrier => route.object.is_some(),
+            LinkState::Usable => false,
+        };
+        for (route, presence) in &mut self.reaches {
+            if route.interface == index && goes(route) {
+                *presence = Presence::Remembered;
+            }
+        }
+        if state != LinkState::Usable {
+            self.objects_gone_with(index);
+        }
+    }
+
     pub(crate) fn link_gone(&mut self, index: u32) -> LinkChange {
         self.reaches.retain(|route, _| route.interface != index);
+        self.objects_gone_with(index);
         match self.states.remove(&index) {
             Some(LinkState::Usable) => LinkChange::Lost,
             Some(LinkState::Down | LinkState::NoCarrier) => LinkChange::StillUnusable,
             None => LinkChange::Unchanged,
         }
+    }
+
+    fn objects_gone_with(&mut self, index: u32) {
+        self.objects.retain(|_, nexthop| match nexthop {
+            Nexthop::Hop(hop) => hop.interface != index,
+            Nexthop::Group(_) | Nexthop::Other => true,
+        });
     }
 
     /// The route is there, in the place of another if `replaced`. Says whether this is news.
@@ -101,6 +125,44 @@ impl Links {
             }
             // It went with its interface.
             Some(Presence::Remembered) | None => false,
+        }
+    }
+
+    /// Somebody else's nexthop object is this now. Says whether routes lead to it that may lead elsewhere now.
+    pub(crate) fn object(&mut self, id: u32, nexthop: Nexthop) -> bool {
+        let unknown = nexthop == Nexthop::Other;
+        let before = self.objects.insert(id, nexthop);
+        if before.as_ref() == self.objects.get(&id) && !unknown {
+            return false;
+        }
+        let leads_to_it = |object: u32| match self.objects.get(&object) {
+            Some(Nexthop::Group(members)) => object == id || members.contains(&id),
+            Some(Nexthop::Hop(_) | Nexthop::Other) | None => object == id,
+        };
+        let mut reaches = self.reaches.keys();
+        reaches.any(|route| route.object.is_some_and(leads_to_it))
+    }
+
+    /// An object is gone, and with it the routes to it. Says whether this is news.
+    pub(crate) fn object_gone(&mut self, id: u32) -> bool {
+        self.objects.remove(&id);
+        let before = self.reaches.len();
+        self.reaches.retain(|route, _| route.object != Some(id));
+        self.reaches.len() != before
+    }
+
+    /// Where somebody else's nexthop object leads, of a group the lowest of its members.
+    pub(crate) fn exit(&self, id: u32) -> Option<Exit> {
+        let single = |id: &u32| match self.objects.get(id)? {
+            Nexthop::Hop(Hop { gateway, interface }) => Some(Exit {
+                gateway: Some(*gateway),
+                interface: *interface,
+            }),
+            Nexthop::Group(_) | Nexthop::Other => None,
+        };
+        match self.objects.get(&id)? {
+            Nexthop::Group(members) => members.iter().filter_map(single).min(),
+            Nexthop::Hop(_) | Nexthop::Other => single(&id),
         }
     }
 
@@ -172,6 +234,7 @@ mod tests {
             table: 254,
             interface,
             gateway: gateway.map(|gateway| gateway.parse().expect("an address")),
+            object: None,
         }
     }
 
@@ -239,6 +302,38 @@ mod tests {
             Err(Withheld::LinkDown),
             "its route is not back yet"
         );
+    }
+
+    #[test]
+    fn a_route_goes_with_the_object_that_it_leads_to() {
+        let mut links = links();
+        let far: IpAddr = "10.7.0.1".parse().expect("an address");
+        let hop = |interface| {
+            let gateway = "10.0.0.1".parse().expect("an address");
+            Nexthop::Hop(Hop { gateway, interface })
+        };
+        let group = |members: &[u32]| Nexthop::Group(members.into());
+        assert!(!links.object(6, group(&[7, 8])), "no route leads to it");
+        assert!(!links.object(7, hop(1)));
+        assert!(!links.object(8, hop(2)));
+        let interface = |links: &Links, id| links.exit(id).map(|exit| exit.interface);
+        assert_eq!(interface(&links, 6), Some(1));
+        let behind = Reach {
+            object: Some(6),
+            ..reach("10.7.0.0/16", 0, 1, Some("10.0.0.1"))
+        };
+        links.reach(behind, false);
+        assert!(!links.object(7, hop(1)), "as before");
+        assert!(links.object(7, hop(2)), "a member of the group");
+        assert!(links.object(6, group(&[8])));
+        links.link(1, LinkState::NoCarrier);
+        assert_eq!(links.resolve(far.into()), Err(Withheld::LinkDown));
+        links.link(1, LinkState::Usable);
+        assert!(links.resolve(far.into()).is_err(), "it is not back");
+        assert!(links.object_gone(6));
+        assert_eq!(links.resolve(far.into()), Err(Withheld::GatewayUnreachable));
+        links.link(2, LinkState::Down);
+        assert_eq!(links.exit(8), None);
     }
 
     #[test]

@@ -47,6 +47,13 @@ fn route_to_hops() -> impl Strategy<Value = (IpNet, Arc<[Hop]>)> {
     prefix().prop_flat_map(|prefix| hops(prefix).prop_map(move |hops| (prefix, hops)))
 }
 
+fn exit(hop: Hop) -> Exit {
+    Exit {
+        gateway: Some(hop.gateway),
+        interface: hop.interface,
+    }
+}
+
 fn written(identity: &Identity, op: &RouteOp) -> Vec<u8> {
     let mut messages = Messages::default();
     messages.op(identity, op, 7);
@@ -122,6 +129,14 @@ proptest! {
                 narrowed: false,
                 metric: identity.metric,
                 protocol: identity.protocol,
+                exit: match &via {
+                    Via::Hops(hops) => hops.iter().copied().map(exit).min(),
+                    Via::Object(_) | Via::OnLink(_) | Via::Other => None,
+                },
+                object: match via {
+                    Via::Object(id) => Some(id),
+                    Via::Hops(_) | Via::OnLink(_) | Via::Other => None,
+                },
                 via,
                 replaced: false,
             };

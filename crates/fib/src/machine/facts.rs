@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{AUDIT, Machine, READ_PAUSE};
 use crate::backoff::First;
-use crate::kernel::{Carried, Fact, KernelRoute, Nexthop, Via};
+use crate::kernel::{Carried, Exit, Fact, KernelRoute, Nexthop, Via};
 use crate::links::{LinkChange, Reach};
 use crate::route::{Form, Identity, Withheld};
 
@@ -29,8 +29,16 @@ impl Machine {
                 id,
                 protocol,
                 nexthop,
-            } => self.nexthop_said(id, protocol, nexthop, now),
+            } if self.objects.is_ours(id) => self.nexthop_said(id, protocol, nexthop, now),
+            Fact::Nexthop { id, nexthop, .. } => {
+                if self.links.object(id, nexthop) {
+                    self.request_read(now);
+                }
+            }
             Fact::NexthopGone { id } => {
+                if self.links.object_gone(id) {
+                    self.ways_changed();
+                }
                 self.objects.give_back(id);
                 if self.objects.get(id).is_some() {
                     self.counters.disturbed += 1;
@@ -79,9 +87,6 @@ impl Machine {
     }
 
     fn nexthop_said(&mut self, id: u32, protocol: u8, nexthop: Nexthop, now: Instant) {
-        if !self.objects.is_ours(id) {
-            return;
-        }
         let known = self.objects.get(id);
         if protocol != self.identity.protocol {
             if known.is_some() {
@@ -207,26 +212,21 @@ impl Machine {
     /// reach could be reached by way of itself. Nor are default routes, by which everything would be reachable.
     fn reach(&self, route: &KernelRoute) -> Option<Reach> {
         let here = route.table == Identity::MAIN || route.table == self.identity.table;
-        let reach = |interface, gateway| Reach {
+        let Exit { gateway, interface } = route
+            .exit
+            .or_else(|| route.object.and_then(|id| self.links.exit(id)))?;
+        let learned = route.protocol == self.identity.protocol
+            || BGP_PROTOCOLS.contains(&route.protocol)
+            || route.object.is_some_and(Identity::may_number);
+        let leads = gateway.is_none() || (route.prefix.prefix_len() > 0 && !learned);
+        (here && !route.narrowed && leads).then_some(Reach {
             prefix: route.prefix,
             metric: route.metric,
             table: route.table,
             interface,
             gateway,
-        };
-        match &route.via {
-            _ if !here || route.narrowed => None,
-            Via::OnLink(interface) => Some(reach(*interface, None)),
-            Via::Hops(hops) => {
-                let leads = route.prefix.prefix_len() > 0
-                    && route.protocol != self.identity.protocol
-                    && !BGP_PROTOCOLS.contains(&route.protocol);
-                // Of several, one is as good as another.
-                let hop = hops.first().filter(|_| leads)?;
-                Some(reach(hop.interface, Some(hop.gateway)))
-            }
-            Via::Object(_) | Via::Other => None,
-        }
+            object: route.object,
+        })
     }
 
     /// Whether it stands where a route of ours to the same prefix would.
@@ -266,10 +266,10 @@ impl Machine {
                 nexthop,
             } if self.objects.is_ours(id) => self.learn_nexthop(id, protocol, nexthop),
             Fact::Route(route) => self.learn_route(&route),
-            Fact::Nexthop { .. }
-            | Fact::LinkGone { .. }
-            | Fact::NexthopGone { .. }
-            | Fact::RouteGone(_) => {}
+            Fact::Nexthop { id, nexthop, .. } => {
+                self.links.object(id, nexthop);
+            }
+            Fact::LinkGone { .. } | Fact::NexthopGone { .. } | Fact::RouteGone(_) => {}
         }
     }
 

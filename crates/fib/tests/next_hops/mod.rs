@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use fib::{Command, NextHopSet};
+use fib::{Command, Form, Identity, NextHopSet, Withheld, cleanup};
 
-use crate::place::{Place, hop};
+use crate::place::{Place, hop, set};
 use crate::{FORMS, OURS, SECOND};
 
 const PREFIX: &str = "192.0.2.0/24";
@@ -67,4 +67,120 @@ fn a_route_leads_to_the_next_rank_while_the_first_is_down() {
             });
         }
     }
+}
+
+const GROUP: &str = "nexthop add id 7 via 10.0.1.2 dev a0\nnexthop add id 8 via 10.0.2.2 dev b0\nnexthop add id 9 group 7/8";
+
+#[test]
+fn a_gateway_is_reached_however_the_route_to_it_is_written() {
+    for (objects, route, reached) in [
+        ("nexthop add id 7 via 10.0.1.2 dev a0", "nhid 7", "10.0.1.2"),
+        (
+            "nexthop add id 7 via 2001:db8:1::2 dev a0",
+            "nhid 7",
+            "2001:db8:1::2",
+        ),
+        ("nexthop add id 7 dev a0", "scope link nhid 7", "10.9.0.1"),
+        (GROUP, "nhid 9", "10.0.1.2"),
+        ("", "via 10.0.1.2 src 10.0.2.1", "10.0.1.2"),
+        ("", "via 10.0.1.2 mtu 1400", "10.0.1.2"),
+        (
+            "",
+            "nexthop via 10.0.2.2 weight 2 nexthop via 10.0.1.2 weight 1",
+            "10.0.1.2",
+        ),
+    ] {
+        for form in FORMS {
+            let Some(place) = Place::make("written") else {
+                return;
+            };
+            place.ip(&format!("{objects}\nroute add 10.9.0.0/24 {route}"));
+            let mut ours = place.start(OURS, form);
+            ours.say([set(PREFIX, &["10.9.0.1"]), Command::Complete]);
+            let report = ours.settled();
+            assert_eq!(report.installed, 1, "{form:?} {route}: {report:?}");
+            assert_eq!(place.gateways(PREFIX), [reached], "{form:?} {route}");
+            place.ip("route del 10.9.0.0/24");
+            ours.until(SECOND, "it is gone", |report| {
+                report.installed == 0 && report.is_settled()
+            });
+            place.ip(&format!("route add 10.9.0.0/24 {route}"));
+            ours.until(SECOND, "it is back", |report| report.installed == 1);
+        }
+    }
+}
+
+#[test]
+fn a_gateway_behind_a_nexthop_object_follows_the_object() {
+    for compatible in ["1", "0"] {
+        let Some(place) = Place::make("behind") else {
+            return;
+        };
+        place.sysctl("ipv4/nexthop_compat_mode", compatible);
+        place.ip(GROUP);
+        place.ip("route add 10.9.0.0/24 nhid 9");
+        let mut ours = place.start(OURS, Form::Objects);
+        ours.say([set(PREFIX, &["10.9.0.1"]), Command::Complete]);
+        assert_eq!(ours.settled().installed, 1);
+        let leads_to = |gateway: &str| {
+            let awaited = format!("{compatible}: by {gateway}");
+            place.until(SECOND, &awaited, || {
+                let text = place.ip_or_nothing("route get 192.0.2.1");
+                text.contains(&format!(" via {gateway} "))
+            });
+        };
+        leads_to("10.0.1.2");
+        place.ip("nexthop del id 7");
+        leads_to("10.0.2.2");
+        place.ip("nexthop replace id 10 via 10.0.1.3 dev a0");
+        place.ip("nexthop replace id 9 group 10");
+        leads_to("10.0.1.3");
+        place.ip("route replace 10.9.0.0/24 nhid 10");
+        place.ip("nexthop replace id 10 via 10.0.2.3 dev b0");
+        leads_to("10.0.2.3");
+        place.ip("nexthop del id 10");
+        let report = ours.until(SECOND, "it is gone", |report| {
+            report.installed == 0 && report.is_settled()
+        });
+        let reason = Some(Withheld::GatewayUnreachable);
+        assert_eq!(report.why(PREFIX.parse().unwrap()), reason);
+    }
+}
+
+#[test]
+fn what_only_routes_of_ours_lead_to_is_not_reached() {
+    let other = Identity {
+        protocol: 99,
+        metric: 21,
+        ..OURS
+    };
+    let Some(place) = Place::make("learned") else {
+        return;
+    };
+    let mut theirs = place.start(other, Form::Objects);
+    theirs.say([set("10.9.0.0/24", &["10.0.1.2"]), Command::Complete]);
+    assert_eq!(theirs.settled().installed, 1);
+    let mut ours = place.start(OURS, Form::Objects);
+    ours.say([set(PREFIX, &["10.9.0.1"]), Command::Complete]);
+    let report = ours.settled();
+    let reason = Some(Withheld::GatewayUnreachable);
+    assert_eq!(report.why(PREFIX.parse().unwrap()), reason);
+}
+
+#[test]
+fn a_nexthop_object_that_any_route_of_others_leads_to_outlives_a_cleanup() {
+    let Some(place) = Place::make("borrowed") else {
+        return;
+    };
+    let id = *OURS.nexthop_ids().start();
+    place.ip(&format!(
+        "nexthop add id {id} via 10.0.1.2 dev a0 proto 186"
+    ));
+    place.ip(&format!(
+        "route add 100.64.0.0/10 nhid {id} src 10.0.2.1 proto static"
+    ));
+    let before = place.all_routes();
+    let cleaned = place.run(|| cleanup(OURS)).unwrap();
+    assert_eq!((cleaned.nexthops, cleaned.kept), (0, 1));
+    assert_eq!(place.all_routes(), before);
 }

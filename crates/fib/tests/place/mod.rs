@@ -106,6 +106,21 @@ impl Place {
         output.stdout.trim_end().to_owned()
     }
 
+    /// What an `ip` command prints, nothing where it fails.
+    pub(crate) fn ip_or_nothing(&self, command: &str) -> String {
+        let words = command.split_whitespace();
+        let output = self.namespace.exec("ip", words).unwrap();
+        if output.success() {
+            output.stdout
+        } else {
+            String::new()
+        }
+    }
+
+    pub(crate) fn sysctl(&self, key: &str, value: &str) {
+        self.namespace.sysctl(key, value).unwrap();
+    }
+
     pub(crate) fn all_routes(&self) -> String {
         format!(
             "{}\n{}",

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use nix::libc::{EEXIST, EHOSTUNREACH, EINVAL, ENETDOWN, ENETUNREACH, ENOENT, ESRCH};
 
 use crate::difference::{RouteOp, Target};
-use crate::kernel::{Fact, Hop, KernelRoute, LinkState, Nexthop, Via};
+use crate::kernel::{Exit, Fact, Hop, KernelRoute, LinkState, Nexthop, Via};
 use crate::route::{Errno, Identity};
 
 /// A route as the model keeps it.
@@ -90,6 +90,11 @@ impl Model {
             narrowed: false,
             metric: self.identity.metric_for(prefix),
             protocol,
+            exit: self.hops_of(&via).first().map(exit),
+            object: match via {
+                Via::Object(id) => Some(id),
+                Via::Hops(_) | Via::OnLink(_) | Via::Other => None,
+            },
             via,
             replaced,
         }
@@ -337,6 +342,18 @@ fn connected_route(prefix: IpNet, link: u32) -> KernelRoute {
         metric: 0,
         protocol: 2,
         via: Via::OnLink(link),
+        exit: Some(Exit {
+            gateway: None,
+            interface: link,
+        }),
+        object: None,
         replaced: false,
+    }
+}
+
+pub(super) fn exit(hop: &Hop) -> Exit {
+    Exit {
+        gateway: Some(hop.gateway),
+        interface: hop.interface,
     }
 }
