@@ -16,6 +16,7 @@
 
 mod facts;
 mod outcome;
+mod reading;
 mod settle;
 mod survey;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use hashbrown::HashMap;
 use ipnet::IpNet;
 
 pub(crate) use outcome::Failure;
+use reading::Before;
 use trouble::{Alarm, Trouble};
 
 use crate::backlog::Backlog;
@@ -52,7 +54,7 @@ const READ_PAUSE: Duration = Duration::from_millis(100);
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Read the kernel: [`Machine::begin_read`], each fact to [`Machine::learn`], [`Machine::end_read`].
+    /// Read the kernel: [`Machine::begin_read`], each fact to [`Machine::learn`], [`Machine::end_read`] or [`Machine::read_failed`].
     Read,
     /// Write [`Machine::ops`] in order, then tell [`Machine::written`] what failed.
     Write,
@@ -82,8 +84,17 @@ struct Reading {
     due: Instant,
     /// Not before this.
     earliest: Instant,
+    certainty: Certainty,
+}
+
+/// How far the picture of the kernel can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Certainty {
+    Certain,
     /// Something that the kernel said was lost: a route taken for ours may be another one's, so none is written until it has been read.
-    uncertain: bool,
+    Doubtful,
+    /// A reading came to nothing: part of the picture is newer than the rest, so nothing is written until one succeeds.
+    Patchy,
 }
 
 /// The core.
@@ -98,8 +109,7 @@ pub(crate) struct Machine {
     objects: Objects,
     inlines: Inlines,
     links: Links,
-    /// As they were before the reading under way.
-    links_before: Links,
+    before: Before,
     backlog: Backlog,
     troubles: HashMap<IpNet, Trouble, FixedState>,
     alarms: BTreeSet<(Instant, Alarm)>,
@@ -126,7 +136,7 @@ impl Machine {
             objects: Objects::new(identity.nexthop_ids()),
             inlines: Inlines::default(),
             links: Links::default(),
-            links_before: Links::default(),
+            before: Before::default(),
             backlog: Backlog::default(),
             troubles: HashMap::default(),
             alarms: BTreeSet::new(),
@@ -136,7 +146,7 @@ impl Machine {
                 ready: false,
                 due: now,
                 earliest: now,
-                uncertain: false,
+                certainty: Certainty::Certain,
             },
             complete: false,
             untidy: false,
@@ -198,9 +208,9 @@ impl Machine {
             return Step::Read;
         }
         self.ops.clear();
-        if self.reading.ready {
+        if self.reading.ready && self.reading.certainty < Certainty::Patchy {
             self.settle();
-            if self.ops.is_empty() && !self.reading.uncertain {
+            if self.ops.is_empty() && self.reading.certainty == Certainty::Certain {
                 self.write_routes();
             }
             if self.ops.is_empty() {

@@ -67,11 +67,6 @@ impl<T> PrefixMap<T> {
         ipv4.map(|(prefix, value)| ((*prefix).into(), value))
             .chain(ipv6.map(|(prefix, value)| ((*prefix).into(), value)))
     }
-
-    pub(crate) fn clear(&mut self) {
-        self.ipv4.clear();
-        self.ipv6.clear();
-    }
 }
 
 impl<T: Default> PrefixMap<T> {

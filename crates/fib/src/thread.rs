@@ -227,7 +227,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Reads the kernel as a whole. When something gets in between, again later; until then the picture is what it was, with gaps.
+    /// Reads the kernel as a whole. When something gets in between, again later; until then nothing is written.
     fn read(&mut self) -> Result<(), Error> {
         let begin = Instant::now();
         self.machine.begin_read();

@@ -1,10 +1,10 @@
-//! What the kernel says: by itself, and when it is read as a whole.
+//! What the kernel says by itself.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ipnet::IpNet;
 
-use super::{AUDIT, Machine, READ_PAUSE};
+use super::{Certainty, Machine};
 use crate::backoff::First;
 use crate::kernel::{Carried, Exit, Fact, KernelRoute, Nexthop, Via};
 use crate::links::{LinkChange, Reach};
@@ -52,7 +52,7 @@ impl Machine {
 
     /// Some of what the kernel said was lost: nothing is certain any more.
     pub(crate) fn overrun(&mut self, now: Instant) {
-        self.reading.uncertain = true;
+        self.reading.certainty = self.reading.certainty.max(Certainty::Doubtful);
         self.request_read(now);
     }
 
@@ -157,7 +157,7 @@ impl Machine {
         self.strike_row(prefix, Withheld::Contested, First::AtOnce, now);
     }
 
-    fn forget_carried(&mut self, prefix: IpNet) {
+    pub(super) fn forget_carried(&mut self, prefix: IpNet) {
         if self.rows.get(prefix).is_some() {
             self.carry(prefix, Carried::Nothing);
             self.enqueue(prefix);
@@ -210,7 +210,7 @@ impl Machine {
 
     /// The way to next hops that this route is, if it is one. Routes learned by BGP are none, ours or others': a next hop that only they
     /// reach could be reached by way of itself. Nor are default routes, by which everything would be reachable.
-    fn reach(&self, route: &KernelRoute) -> Option<Reach> {
+    pub(super) fn reach(&self, route: &KernelRoute) -> Option<Reach> {
         let here = route.table == Identity::MAIN || route.table == self.identity.table;
         let Exit { gateway, interface } = route
             .exit
@@ -230,122 +230,17 @@ impl Machine {
     }
 
     /// Whether it stands where a route of ours to the same prefix would.
-    fn is_in_our_place(&self, route: &KernelRoute) -> bool {
+    pub(super) fn is_in_our_place(&self, route: &KernelRoute) -> bool {
         route.table == self.identity.table
             && !route.narrowed
             && route.metric == self.identity.metric_for(route.prefix)
     }
 
-    fn carried(&mut self, via: &Via) -> Carried {
+    pub(super) fn carried(&mut self, via: &Via) -> Carried {
         match via {
             Via::Object(id) if self.objects.get(*id).is_some() => Carried::Object(*id),
             Via::Hops(hops) => Carried::Inline(self.inlines.number(hops.clone())),
             Via::Object(_) | Via::OnLink(_) | Via::Other => Carried::Strange,
         }
-    }
-
-    /// The kernel is going to be read: links and nexthop objects first, then routes.
-    pub(crate) fn begin_read(&mut self) {
-        self.links_before = std::mem::take(&mut self.links);
-        self.foreign.clear();
-        self.objects.begin_read();
-        for (_, row) in self.rows.iter_mut() {
-            row.seen = false;
-        }
-    }
-
-    /// Takes in what the kernel answers.
-    pub(crate) fn learn(&mut self, fact: Fact) {
-        match fact {
-            Fact::Link { index, state } => {
-                self.links.link(index, state);
-            }
-            Fact::Nexthop {
-                id,
-                protocol,
-                nexthop,
-            } if self.objects.is_ours(id) => self.learn_nexthop(id, protocol, nexthop),
-            Fact::Route(route) => self.learn_route(&route),
-            Fact::Nexthop { id, nexthop, .. } => {
-                self.links.object(id, nexthop);
-            }
-            Fact::LinkGone { .. } | Fact::NexthopGone { .. } | Fact::RouteGone(_) => {}
-        }
-    }
-
-    fn learn_nexthop(&mut self, id: u32, protocol: u8, nexthop: Nexthop) {
-        if protocol != self.identity.protocol {
-            self.objects.take(id);
-        } else if self.objects.get(id).is_none() {
-            self.objects.put(id, nexthop, None);
-        } else {
-            self.objects.change(id, nexthop);
-            self.objects.see(id);
-        }
-    }
-
-    fn learn_route(&mut self, route: &KernelRoute) {
-        if let Some(reach) = self.reach(route) {
-            self.links.reach(reach, false);
-        }
-        if !self.is_in_our_place(route) {
-            return;
-        }
-        let prefix = route.prefix;
-        if route.protocol != self.identity.protocol {
-            self.foreign.insert(prefix, route.protocol);
-            return;
-        }
-        let carried = self.carried(&route.via);
-        let first = !self.reading.ready;
-        let row = self.rows.entry(prefix);
-        row.seen = true;
-        if row.carried != carried {
-            self.carry(prefix, carried);
-            self.enqueue(prefix);
-            self.counters.disturbed += u64::from(!first);
-        }
-    }
-
-    /// The kernel has been read; it took so long.
-    pub(crate) fn end_read(&mut self, took: Duration, now: Instant) {
-        for id in self.objects.unseen() {
-            self.counters.disturbed += 1;
-            self.lost(id, None);
-        }
-        let rows = self.rows.iter();
-        let unseen = rows.filter(|(_, row)| row.carried != Carried::Nothing && !row.seen);
-        let unseen: Vec<IpNet> = unseen.map(|(prefix, _)| prefix).collect();
-        for prefix in unseen {
-            self.counters.disturbed += 1;
-            self.forget_carried(prefix);
-        }
-        self.enqueue_unwritten();
-        if self.links != self.links_before {
-            self.forgive_refusals();
-        }
-        self.wish.unsettle_hops();
-        self.wish.unsettle_sets();
-        self.untidy = true;
-        self.counters.reads += 1;
-        self.reading.ready = true;
-        self.reading.due = now + AUDIT;
-        self.reading.earliest = now + READ_PAUSE + took * 2;
-        self.reading.uncertain = false;
-    }
-
-    /// What was withheld for another one's route may come now.
-    fn enqueue_unwritten(&mut self) {
-        for (prefix, row) in self.rows.iter_mut() {
-            if row.wish.is_some() && row.carried == Carried::Nothing && !row.queued {
-                row.queued = true;
-                self.backlog.push(prefix);
-            }
-        }
-    }
-
-    /// The kernel could not be read; again in a while.
-    pub(crate) fn read_failed(&mut self, now: Instant) {
-        self.reading.due = now + READ_PAUSE;
     }
 }

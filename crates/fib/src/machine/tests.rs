@@ -3,6 +3,7 @@
 mod model;
 mod random;
 mod ranks;
+mod reading;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ struct Pair {
     now: Instant,
     /// Of so many steps one is refused.
     refuse_each: Option<usize>,
+    /// Readings are interrupted after so many facts.
+    interrupt_after: Option<usize>,
 }
 
 impl Pair {
@@ -38,6 +41,7 @@ impl Pair {
             model: Model::new(IDENTITY),
             now,
             refuse_each: None,
+            interrupt_after: None,
         }
     }
 
@@ -56,10 +60,15 @@ impl Pair {
             Step::Wait(until) => return Some(until),
             Step::Read => {
                 self.machine.begin_read();
-                for fact in self.model.dump() {
+                let facts = self.model.dump();
+                let heard = self.interrupt_after.unwrap_or(facts.len());
+                for fact in facts.into_iter().take(heard) {
                     self.machine.learn(fact);
                 }
-                self.machine.end_read(Duration::from_millis(1), self.now);
+                match self.interrupt_after {
+                    Some(_) => self.machine.read_failed(self.now),
+                    None => self.machine.end_read(Duration::from_millis(1), self.now),
+                }
             }
             Step::Write => {
                 let mut failures = Vec::new();
