@@ -9,8 +9,8 @@ use netlink_packet_core::{NlaBuffer, NlasIterator};
 use crate::kernel::{Exit, Fact, Hop, KernelRoute, LinkState, Nexthop, Via};
 use crate::message::header_length;
 use crate::message::number::{
-    DELETE_LINK, DELETE_NEXTHOP, DELETE_ROUTE, DUMP_INTERRUPTED, INET, INET6, NEW_LINK,
-    NEW_NEXTHOP, NEW_ROUTE, NHA_BLACKHOLE, NHA_ENCAP, NHA_FDB, NHA_GATEWAY, NHA_GROUP,
+    DELETE_ADDRESS, DELETE_LINK, DELETE_NEXTHOP, DELETE_ROUTE, DUMP_INTERRUPTED, INET, INET6,
+    NEW_LINK, NEW_NEXTHOP, NEW_ROUTE, NHA_BLACKHOLE, NHA_ENCAP, NHA_FDB, NHA_GATEWAY, NHA_GROUP,
     NHA_GROUP_TYPE, NHA_ID, NHA_OIF, REPLACE, RTA_DST, RTA_ENCAP, RTA_GATEWAY, RTA_METRICS,
     RTA_MULTIPATH, RTA_NH_ID, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTA_SRC, RTA_TABLE, RTA_VIA,
     RTN_UNICAST,
@@ -69,6 +69,7 @@ fn answer(message: &[u8]) -> Option<Answer> {
         NLMSG_OVERRUN => Said::Overrun,
         NEW_LINK | DELETE_LINK => fact(link(body, kind)),
         NEW_NEXTHOP | DELETE_NEXTHOP => fact(nexthop(body, kind)),
+        DELETE_ADDRESS => fact(body.first().and_then(address_gone)),
         NEW_ROUTE => fact(route(body, flags & REPLACE != 0).map(Fact::Route)),
         DELETE_ROUTE => fact(route(body, false).map(Fact::RouteGone)),
         _ => Said::Nothing,
@@ -111,6 +112,11 @@ fn link(body: &[u8], kind: u16) -> Option<Fact> {
         (0, _) => Some(Fact::LinkGone { index }),
         (_, _) => None,
     }
+}
+
+/// The family in `struct ifaddrmsg`. Of the end of IPv6 routes the kernel speaks.
+fn address_gone(family: &u8) -> Option<Fact> {
+    (*family == INET).then_some(Fact::AddressGone)
 }
 
 /// `struct nhmsg`.

@@ -89,6 +89,8 @@ pub(crate) enum Fact {
     NexthopGone {
         id: u32,
     },
+    /// An interface has lost an IPv4 address.
+    AddressGone,
     Route(KernelRoute),
     RouteGone(KernelRoute),
 }

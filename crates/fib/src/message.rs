@@ -18,6 +18,7 @@ pub(crate) mod number {
     pub(crate) const NEW_LINK: u16 = 16;
     pub(crate) const DELETE_LINK: u16 = 17;
     pub(crate) const GET_LINK: u16 = 18;
+    pub(crate) const DELETE_ADDRESS: u16 = 21;
     pub(crate) const NEW_ROUTE: u16 = 24;
     pub(crate) const DELETE_ROUTE: u16 = 25;
     pub(crate) const GET_ROUTE: u16 = 26;

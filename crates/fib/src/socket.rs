@@ -26,8 +26,8 @@ const PIECE: usize = 1 << 16;
 const LISTENING_ROOM: usize = 8 << 20;
 /// How often a question is put again whose answer was interrupted.
 const ATTEMPTS: usize = 8;
-/// Groups of `linux/rtnetlink.h`: links, IPv4 routes, IPv6 routes, nexthop objects.
-const GROUPS: [u32; 3] = [1, 7, 11];
+/// Groups of `linux/rtnetlink.h`: links, IPv4 addresses, IPv4 routes, IPv6 routes, nexthop objects.
+const GROUPS: [u32; 4] = [1, 5, 7, 11];
 const NEXTHOP_GROUP: u32 = 32;
 
 /// What became of a batch.

@@ -45,6 +45,9 @@ impl Machine {
                     self.lost(id, Some(now));
                 }
             }
+            // The kernel drops, without a word, the routes that have it as their source, and with the last address of an interface all
+            // that lead over it.
+            Fact::AddressGone => self.request_read(now),
             Fact::Route(route) => self.route_said(&route, now),
             Fact::RouteGone(route) => self.route_gone(&route, now),
         }

@@ -44,7 +44,10 @@ impl Machine {
             Fact::Nexthop { id, nexthop, .. } => {
                 self.links.object(id, nexthop);
             }
-            Fact::LinkGone { .. } | Fact::NexthopGone { .. } | Fact::RouteGone(_) => {}
+            Fact::LinkGone { .. }
+            | Fact::NexthopGone { .. }
+            | Fact::AddressGone
+            | Fact::RouteGone(_) => {}
         }
     }
 

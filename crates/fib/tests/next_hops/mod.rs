@@ -184,3 +184,36 @@ fn a_nexthop_object_that_any_route_of_others_leads_to_outlives_a_cleanup() {
     assert_eq!((cleaned.nexthops, cleaned.kept), (0, 1));
     assert_eq!(place.all_routes(), before);
 }
+
+#[test]
+fn what_the_kernel_drops_with_an_address_reaches_no_gateway() {
+    // With the last address of an interface; with the source of a route; with an address that has no network.
+    for (prepare, address, route) in [
+        ("", "10.0.1.1/24 dev a0", "via 10.0.1.2"),
+        ("", "10.0.1.1/24 dev a0", "via 10.0.2.2 src 10.0.1.1"),
+        (
+            "address replace 10.0.5.5/32 dev lo\naddress del 10.0.1.1/24 dev a0\naddress add 10.0.5.5/32 dev a0\nroute add 10.0.7.0/24 dev a0",
+            "10.0.5.5/32 dev a0",
+            "via 10.0.7.2",
+        ),
+    ] {
+        for form in FORMS {
+            let Some(place) = Place::make("renumber") else {
+                return;
+            };
+            place.ip(&format!("{prepare}\nroute add 10.9.0.0/24 {route}"));
+            let mut ours = place.start(OURS, form);
+            ours.say([set(PREFIX, &["10.9.0.1"]), Command::Complete]);
+            assert_eq!(ours.settled().installed, 1, "{form:?} {route}");
+            place.ip(&format!("address del {address}"));
+            let report = ours.until(SECOND, "it is gone", |report| {
+                report.installed == 0 && report.is_settled()
+            });
+            let reason = Some(Withheld::GatewayUnreachable);
+            assert_eq!(report.why(PREFIX.parse().unwrap()), reason);
+            assert_eq!(place.gateways(PREFIX), [""; 0], "{form:?} {route}");
+            place.ip(&format!("address add {address}\nroute replace 10.0.7.0/24 dev a0\nroute add 10.9.0.0/24 {route}"));
+            ours.until(SECOND, "it is back", |report| report.installed == 1);
+        }
+    }
+}
