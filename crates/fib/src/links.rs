@@ -45,7 +45,7 @@ pub(crate) struct Links {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presence {
     There,
-    /// It went with its interface. It says why a gateway cannot be reached, no more.
+    /// It went with its interface, which cannot be used yet. It says why a gateway cannot be reached, no more.
     Remembered,
 }
 
@@ -86,8 +86,12 @@ impl Links {
                 *presence = Presence::Remembered;
             }
         }
-        if state != LinkState::Usable {
-            self.objects_gone_with(index);
+        match state {
+            // What comes back is said.
+            LinkState::Usable => self.reaches.retain(|route, presence| {
+                route.interface != index || *presence != Presence::Remembered
+            }),
+            LinkState::Down | LinkState::NoCarrier => self.objects_gone_with(index),
         }
     }
 
@@ -125,6 +129,19 @@ impl Links {
             }
             // It went with its interface.
             Some(Presence::Remembered) | None => false,
+        }
+    }
+
+    /// The kernel has been read. What was there before, and is not, went with its interface where that cannot be used.
+    pub(crate) fn remember(&mut self, before: &Self) {
+        for route in before.reaches.keys() {
+            let went = match self.states.get(&route.interface) {
+                Some(LinkState::Down | LinkState::NoCarrier) => true,
+                Some(LinkState::Usable) | None => false,
+            };
+            if went {
+                self.reaches.entry(*route).or_insert(Presence::Remembered);
+            }
         }
     }
 
@@ -297,10 +314,12 @@ mod tests {
         links.link(1, LinkState::Down);
         assert_eq!(interface(&links), Err(Withheld::LinkDown));
         links.link(2, LinkState::Usable);
+        assert_eq!(interface(&links), Err(Withheld::LinkDown));
+        links.link(1, LinkState::Usable);
         assert_eq!(
             interface(&links),
-            Err(Withheld::LinkDown),
-            "its route is not back yet"
+            Err(Withheld::GatewayUnreachable),
+            "no route is back yet"
         );
     }
 
@@ -329,11 +348,35 @@ mod tests {
         links.link(1, LinkState::NoCarrier);
         assert_eq!(links.resolve(far.into()), Err(Withheld::LinkDown));
         links.link(1, LinkState::Usable);
-        assert!(links.resolve(far.into()).is_err(), "it is not back");
+        let gone = Err(Withheld::GatewayUnreachable);
+        assert_eq!(links.resolve(far.into()), gone, "it is not back");
+        links.reach(behind, false);
+        assert!(links.resolve(far.into()).is_ok());
         assert!(links.object_gone(6));
-        assert_eq!(links.resolve(far.into()), Err(Withheld::GatewayUnreachable));
+        assert_eq!(links.resolve(far.into()), gone);
         links.link(2, LinkState::Down);
         assert_eq!(links.exit(8), None);
+    }
+
+    #[test]
+    fn a_reading_remembers_what_went_with_an_interface_until_that_can_be_used() {
+        let gateway: IpAddr = "10.0.0.129".parse().expect("an address");
+        let resolved = |links: &Links| links.resolve(gateway.into()).map(|hop| hop.interface);
+        for (state, wanted) in [
+            (Some(LinkState::Down), Withheld::LinkDown),
+            (Some(LinkState::NoCarrier), Withheld::LinkDown),
+            (Some(LinkState::Usable), Withheld::GatewayUnreachable),
+            (None, Withheld::GatewayUnreachable),
+        ] {
+            let mut read = Links::default();
+            if let Some(state) = state {
+                read.link(2, state);
+            }
+            read.remember(&links());
+            assert_eq!(resolved(&read), Err(wanted), "{state:?}");
+            read.link(2, LinkState::Usable);
+            assert_eq!(resolved(&read), Err(Withheld::GatewayUnreachable));
+        }
     }
 
     #[test]

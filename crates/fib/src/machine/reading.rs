@@ -100,6 +100,7 @@ impl Machine {
         }
         self.enqueue_unwritten();
         let before = std::mem::take(&mut self.before);
+        self.links.remember(&before.links);
         if self.links != before.links {
             self.forgive_refusals();
         }

@@ -217,3 +217,26 @@ fn what_the_kernel_drops_with_an_address_reaches_no_gateway() {
         }
     }
 }
+
+#[test]
+fn a_gateway_whose_network_has_not_come_back_with_its_link_is_not_behind_a_link_that_is_down() {
+    for form in FORMS {
+        let Some(place) = Place::make("flap") else {
+            return;
+        };
+        let mut ours = place.start(OURS, form);
+        ours.say([set(PREFIX, &["2001:db8:1::2"]), Command::Complete]);
+        assert_eq!(ours.settled().installed, 1);
+        let why = |report: &fib::Report| report.why(PREFIX.parse().unwrap());
+        place.ip("link set a0 down");
+        ours.until(SECOND, "it is down", |report| {
+            why(report) == Some(Withheld::LinkDown)
+        });
+        place.ip("link set a0 up");
+        ours.until(SECOND, "its address is gone", |report| {
+            why(report) == Some(Withheld::GatewayUnreachable)
+        });
+        place.readdress();
+        ours.until(SECOND, "it is back", |report| report.installed == 1);
+    }
+}

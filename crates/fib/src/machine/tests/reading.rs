@@ -55,3 +55,22 @@ fn what_is_said_between_two_readings_of_which_the_first_fails_is_known() {
         assert_eq!(pair.pass(Duration::from_secs(1)).installed, 1, "{form:?}");
     }
 }
+
+#[test]
+fn a_link_is_said_to_be_down_as_long_as_it_is() {
+    for form in FORMS {
+        let mut pair = Pair::new(form);
+        let prefix = net("192.0.2.0/24");
+        pair.say([set("192.0.2.0/24", &["10.0.1.1"]), Command::Complete]);
+        pair.work();
+        pair.model.set_link(1, LinkState::Down);
+        assert_eq!(pair.work().why(prefix), Some(Withheld::LinkDown));
+        pair.machine.overrun(pair.now);
+        let report = pair.pass(Duration::from_secs(1));
+        assert_eq!(report.why(prefix), Some(Withheld::LinkDown), "{form:?}");
+        pair.model.set_address(net("10.0.1.0/24"), 1, false);
+        pair.model.set_link(1, LinkState::Usable);
+        let reason = Some(Withheld::GatewayUnreachable);
+        assert_eq!(pair.work().why(prefix), reason, "{form:?}");
+    }
+}
