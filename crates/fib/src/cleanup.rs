@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nix::libc::{ENOENT, ESRCH};
+
 use crate::backlog::Backlog;
 use crate::difference::RouteOp;
 use crate::error::Error;
 use crate::kernel::{Fact, KernelRoute, Nexthop, Via};
+use crate::machine::Failure;
 use crate::route::Identity;
 use crate::socket::{Outcome, Question, Requests};
 
@@ -137,14 +140,15 @@ fn mark_of(route: &KernelRoute) -> (Identity, bool) {
 /// back meanwhile. Doing it twice does no harm.
 ///
 /// # Errors
-/// [`Error::Table`] and [`Error::Protocol`] for an identity that cannot be owned, [`Error::NotPermitted`] without `CAP_NET_ADMIN`, and
-/// whatever keeps the kernel from answering.
+/// [`Error::Table`] and [`Error::Protocol`] for an identity that cannot be owned, [`Error::NotPermitted`] without `CAP_NET_ADMIN`,
+/// [`Error::NotRemoved`] when something is left although everything has been tried, and whatever keeps the kernel from answering.
 pub fn cleanup(identity: Identity) -> Result<Cleaned, Error> {
     let identity = identity.check()?;
     let mut requests = Requests::open()?;
     requests.probe(&identity)?;
-    let routes = remove_routes(&mut requests, &identity)?;
-    let (nexthops, kept) = remove_nexthops(&mut requests, &identity)?;
+    let routes = remove_routes(&mut requests, &identity);
+    let nexthops = remove_nexthops(&mut requests, &identity);
+    let (routes, (nexthops, kept)) = (routes?, nexthops?);
     Ok(Cleaned {
         routes,
         nexthops,
@@ -229,7 +233,45 @@ fn remove_nexthops(requests: &mut Requests, identity: &Identity) -> Result<(usiz
 /// How many steps were done. What is gone already does not count.
 fn write(requests: &mut Requests, identity: &Identity, ops: &[RouteOp]) -> Result<usize, Error> {
     match requests.write(identity, ops)? {
-        Outcome::Written(failures) => Ok(ops.len() - failures.len()),
+        Outcome::Written(failures) => removed(ops.len(), &failures),
         Outcome::Lost => Err(Error::Interrupted),
+    }
+}
+
+fn removed(steps: usize, failures: &[Failure]) -> Result<usize, Error> {
+    let refused = |(_, errno): &&Failure| !matches!(errno.0, ENOENT | ESRCH);
+    let mut left = failures.iter().filter(refused);
+    match left.next() {
+        None => Ok(steps - failures.len()),
+        Some((_, errno)) => Err(Error::NotRemoved {
+            left: 1 + left.count(),
+            errno: *errno,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::libc::{EBUSY, ENOMEM};
+
+    use super::*;
+    use crate::route::Errno;
+
+    #[test]
+    fn only_what_is_gone_already_may_fail_to_be_removed() {
+        for (errnos, wanted) in [
+            (&[][..], Ok(5)),
+            (&[ENOENT, ESRCH], Ok(3)),
+            (&[ENOMEM], Err((1, ENOMEM))),
+            (&[ESRCH, EBUSY, ENOENT, ENOMEM], Err((2, EBUSY))),
+        ] {
+            let failures = (0..).zip(errnos.iter().map(|errno| Errno(*errno)));
+            let failures: Vec<Failure> = failures.collect();
+            let outcome = removed(5, &failures).map_err(|error| match error {
+                Error::NotRemoved { left, errno } => (left, errno.0),
+                error => panic!("{error}"),
+            });
+            assert_eq!(outcome, wanted, "{errnos:?}");
+        }
     }
 }

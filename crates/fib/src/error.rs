@@ -40,6 +40,14 @@ pub enum Error {
     /// The kernel would not be read.
     #[error("the kernel refuses to be read: {0}")]
     Refused(Errno),
+    /// The kernel would not remove what is ours.
+    #[error("the kernel refuses to remove {left} of our routes or nexthop objects: {errno}")]
+    NotRemoved {
+        /// How many are left.
+        left: usize,
+        /// Why, of the first of them.
+        errno: Errno,
+    },
     /// What was being read changed all the time.
     #[error("the kernel's answer was interrupted again and again")]
     Interrupted,
