@@ -1,7 +1,9 @@
 //! Taking away what is ours, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use nix::libc::{ENOENT, ESRCH};
 
 use crate::backlog::Backlog;
@@ -10,7 +12,7 @@ use crate::error::Error;
 use crate::kernel::{Fact, KernelRoute, Nexthop, Via};
 use crate::machine::Failure;
 use crate::route::Identity;
-use crate::socket::{Outcome, Question, Requests};
+use crate::socket::{ATTEMPTS, Outcome, Question, Requests};
 
 /// What [`cleanup()`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -54,19 +56,16 @@ pub fn marked(protocol: u8) -> Result<Vec<Marked>, Error> {
     };
     main.check()?;
     let mut requests = Requests::open()?;
-    let mut found: BTreeMap<(u32, u32), (usize, usize)> = BTreeMap::new();
+    let mut found: Counts = BTreeMap::new();
     for question in Question::routes(None, Some(protocol)) {
-        requests.ask(question, |fact| {
-            let Fact::Route(route) = fact else {
-                return;
-            };
-            let (identity, proven) = mark_of(&route);
-            if route.protocol == protocol && !route.narrowed && identity.check().is_ok() {
-                let (routes, ours) = found.entry((identity.table, identity.metric)).or_default();
-                *routes += 1;
-                *ours += usize::from(proven);
-            }
+        let counts = requests.gather(question, |counts: &mut Counts, fact| {
+            count(counts, protocol, fact);
         })?;
+        for (marks, (routes, proven)) in counts {
+            let of_both_families = found.entry(marks).or_default();
+            of_both_families.0 += routes;
+            of_both_families.1 += proven;
+        }
     }
     let marked = |((table, metric), (routes, proven))| Marked {
         identity: Identity {
@@ -80,6 +79,21 @@ pub fn marked(protocol: u8) -> Result<Vec<Marked>, Error> {
     Ok(found.into_iter().map(marked).collect())
 }
 
+/// By table and metric, how many routes there are and how many of them are proven.
+type Counts = BTreeMap<(u32, u32), (usize, usize)>;
+
+fn count(counts: &mut Counts, protocol: u8, fact: Fact) {
+    let Fact::Route(route) = fact else {
+        return;
+    };
+    let (identity, proven) = mark_of(&route);
+    if route.protocol == protocol && !route.narrowed && identity.check().is_ok() {
+        let (routes, ours) = counts.entry((identity.table, identity.metric)).or_default();
+        *routes += 1;
+        *ours += usize::from(proven);
+    }
+}
+
 /// Marks of ours whose routes nobody wants: all that routes in the kernel prove but `wanted`. Where every nexthop object is wanted, no
 /// route is looked at.
 ///
@@ -90,20 +104,20 @@ pub fn abandoned(wanted: &BTreeSet<Identity>) -> Result<Vec<Identity>, Error> {
         let mut wanted = wanted.iter();
         wanted.any(|it| it.protocol == protocol && it.nexthop_ids().contains(&id))
     };
-    let mut protocols = BTreeSet::new();
-    let asked = Requests::open()?.ask(Question::Nexthops, |fact| {
-        if let Fact::Nexthop { id, protocol, .. } = fact
-            && Identity::may_number(id)
-            && !is_wanted(id, protocol)
-        {
-            protocols.insert(protocol);
-        }
-    });
-    match asked {
+    let gathered =
+        Requests::open()?.gather(Question::Nexthops, |protocols: &mut BTreeSet<u8>, fact| {
+            if let Fact::Nexthop { id, protocol, .. } = fact
+                && Identity::may_number(id)
+                && !is_wanted(id, protocol)
+            {
+                protocols.insert(protocol);
+            }
+        });
+    let protocols = match gathered {
         // A kernel without nexthop objects proves nothing.
         Err(Error::Refused(_)) => return Ok(Vec::new()),
-        asked => asked?,
-    }
+        gathered => gathered?,
+    };
     let mut found = Vec::new();
     for protocol in protocols {
         match marked(protocol) {
@@ -159,16 +173,17 @@ pub fn cleanup(identity: Identity) -> Result<Cleaned, Error> {
 fn remove_routes(requests: &mut Requests, identity: &Identity) -> Result<usize, Error> {
     let mut ours = Backlog::default();
     for question in Question::routes(Some(identity.table), Some(identity.protocol)) {
-        requests.ask(question, |fact| {
+        let prefixes = requests.gather(question, |prefixes: &mut Vec<IpNet>, fact| {
             if let Fact::Route(route) = fact
                 && route.table == identity.table
                 && route.protocol == identity.protocol
                 && route.metric == identity.metric_for(route.prefix)
                 && !route.narrowed
             {
-                ours.push(route.prefix);
+                prefixes.push(route.prefix);
             }
         })?;
+        prefixes.into_iter().for_each(|prefix| ours.push(prefix));
     }
     let ops = std::iter::from_fn(|| ours.pop()).map(|prefix| RouteOp::Delete { prefix });
     let ops: Vec<RouteOp> = ops.collect();
@@ -177,42 +192,24 @@ fn remove_routes(requests: &mut Requests, identity: &Identity) -> Result<usize, 
 
 /// Groups first, then hops.
 fn remove_nexthops(requests: &mut Requests, identity: &Identity) -> Result<(usize, usize), Error> {
-    let ids = identity.nexthop_ids();
-    let mut groups = Vec::new();
-    let mut singles = BTreeSet::new();
-    let mut used = BTreeSet::new();
-    let asked = requests.ask(Question::Nexthops, |fact| {
-        let Fact::Nexthop {
-            id,
-            protocol,
-            nexthop,
-        } = fact
-        else {
-            return;
-        };
-        let ours = ids.contains(&id) && protocol == identity.protocol;
-        match nexthop {
-            Nexthop::Group(members) if ours => groups.push((id, members)),
-            Nexthop::Group(members) => used.extend(members.iter().copied()),
-            Nexthop::Hop(_) | Nexthop::Other if ours => {
-                singles.insert(id);
-            }
-            Nexthop::Hop(_) | Nexthop::Other => {}
-        }
+    let gathered = requests.gather(Question::Nexthops, |objects: &mut Objects, fact| {
+        objects.learn(identity, fact);
     });
-    match asked {
+    let Objects {
+        groups,
+        mut singles,
+        mut used,
+    } = match gathered {
         // A kernel without nexthop objects has none of ours.
         Err(Error::Refused(_)) => return Ok((0, 0)),
-        asked => asked?,
-    }
+        gathered => gathered?,
+    };
     for question in Question::routes(None, None) {
-        requests.ask(question, |fact| {
-            if let Fact::Route(route) = fact
-                && let Some(id) = route.object
-            {
-                used.insert(id);
+        used.extend(requests.gather(question, |used: &mut BTreeSet<u32>, fact| {
+            if let Fact::Route(route) = fact {
+                used.extend(route.object);
             }
-        })?;
+        })?);
     }
     let (kept_groups, groups): (Vec<_>, Vec<_>) =
         groups.into_iter().partition(|(id, _)| used.contains(id));
@@ -230,12 +227,48 @@ fn remove_nexthops(requests: &mut Requests, identity: &Identity) -> Result<(usiz
     Ok((write(requests, identity, &ops)?, kept))
 }
 
-/// How many steps were done. What is gone already does not count.
-fn write(requests: &mut Requests, identity: &Identity, ops: &[RouteOp]) -> Result<usize, Error> {
-    match requests.write(identity, ops)? {
-        Outcome::Written(failures) => removed(ops.len(), &failures),
-        Outcome::Lost => Err(Error::Interrupted),
+/// Nexthop objects, as far as a cleanup has to know them.
+#[derive(Default)]
+struct Objects {
+    /// Groups of ours and their members.
+    groups: Vec<(u32, Arc<[u32]>)>,
+    /// What else is ours.
+    singles: BTreeSet<u32>,
+    /// Members of other people's groups.
+    used: BTreeSet<u32>,
+}
+
+impl Objects {
+    fn learn(&mut self, identity: &Identity, fact: Fact) {
+        let Fact::Nexthop {
+            id,
+            protocol,
+            nexthop,
+        } = fact
+        else {
+            return;
+        };
+        let ours = identity.nexthop_ids().contains(&id) && protocol == identity.protocol;
+        match nexthop {
+            Nexthop::Group(members) if ours => self.groups.push((id, members)),
+            Nexthop::Group(members) => self.used.extend(members.iter().copied()),
+            Nexthop::Hop(_) | Nexthop::Other if ours => {
+                self.singles.insert(id);
+            }
+            Nexthop::Hop(_) | Nexthop::Other => {}
+        }
     }
+}
+
+/// How many steps were done. What is gone already does not count. Where answers are lost, all steps are taken again: that does no harm.
+fn write(requests: &mut Requests, identity: &Identity, ops: &[RouteOp]) -> Result<usize, Error> {
+    for _ in 0..ATTEMPTS {
+        match requests.write(identity, ops)? {
+            Outcome::Written(failures) => return removed(ops.len(), &failures),
+            Outcome::Lost => {}
+        }
+    }
+    Err(Error::Interrupted)
 }
 
 fn removed(steps: usize, failures: &[Failure]) -> Result<usize, Error> {

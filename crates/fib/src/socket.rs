@@ -1,6 +1,7 @@
 //! The two netlink sockets: one asks and writes, one listens.
 
 use std::io::{self, ErrorKind};
+use std::time::Duration;
 
 use mio::{Interest, Registry, Token};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -24,8 +25,10 @@ const BATCH: usize = 64;
 const PIECE: usize = 1 << 16;
 /// Room for what the kernel says while we do something else: some ten thousand routes.
 const LISTENING_ROOM: usize = 8 << 20;
-/// How often a question is put again whose answer was interrupted.
-const ATTEMPTS: usize = 8;
+/// How often something is tried that is interrupted.
+pub(crate) const ATTEMPTS: usize = 8;
+/// Before what was interrupted is tried again; in [`Requests::gather`] twice as long each time, a second and a quarter in all.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Groups of `linux/rtnetlink.h`: links, IPv4 addresses, IPv4 routes, IPv6 routes, nexthop objects.
 const GROUPS: [u32; 4] = [1, 5, 7, 11];
 const NEXTHOP_GROUP: u32 = 32;
@@ -176,6 +179,15 @@ impl Requests {
         Err(Error::Interrupted)
     }
 
+    /// Asks, and gathers what the facts of the answer say. Of answers that were interrupted nothing is kept.
+    pub(crate) fn gather<T: Default>(
+        &mut self,
+        question: Question,
+        mut learn: impl FnMut(&mut T, Fact),
+    ) -> Result<T, Error> {
+        uninterrupted(|gathered| self.ask_once(question, &mut |fact| learn(gathered, fact)))
+    }
+
     /// Says whether the answer was interrupted.
     fn ask_once(
         &mut self,
@@ -216,6 +228,24 @@ impl Requests {
             }
         }
     }
+}
+
+/// What the first attempt gathers that does not say that it was interrupted.
+fn uninterrupted<T: Default>(
+    mut attempt: impl FnMut(&mut T) -> Result<bool, Error>,
+) -> Result<T, Error> {
+    let mut pause = PAUSE;
+    for number in 1..=ATTEMPTS {
+        let mut gathered = T::default();
+        if !attempt(&mut gathered)? {
+            return Ok(gathered);
+        }
+        if number < ATTEMPTS {
+            std::thread::sleep(pause);
+            pause *= 2;
+        }
+    }
+    Err(Error::Interrupted)
 }
 
 /// What the kernel says by itself.
@@ -308,4 +338,28 @@ fn all_but(port: u32) -> [SockFilter; 4] {
         SockFilter::new(0x06, 0, 0, 0),
         SockFilter::new(0x06, 0, 0, u32::MAX),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_interrupted_answer_nothing_is_kept_and_the_last_is_an_error() {
+        let after = |interruptions: usize| {
+            let mut attempts = 0;
+            let gathered = uninterrupted(|facts: &mut Vec<usize>| {
+                attempts += 1;
+                facts.push(attempts);
+                Ok(attempts <= interruptions)
+            });
+            (gathered, attempts)
+        };
+        assert!(matches!(after(0), (Ok(facts), 1) if facts == [1]));
+        assert!(matches!(after(3), (Ok(facts), 4) if facts == [4]));
+        assert!(matches!(
+            after(ATTEMPTS),
+            (Err(Error::Interrupted), ATTEMPTS)
+        ));
+    }
 }
