@@ -49,6 +49,10 @@ impl<T> PrefixMap<T> {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ipv4.is_empty() && self.ipv6.is_empty()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (IpNet, &T)> {
         let ipv4 = self
             .ipv4

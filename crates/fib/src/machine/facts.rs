@@ -19,11 +19,11 @@ impl Machine {
         match fact {
             Fact::Link { index, state } => {
                 let change = self.links.link(index, state);
-                self.link_changed(index, change);
+                self.link_changed(index, change, now);
             }
             Fact::LinkGone { index } => {
                 let change = self.links.link_gone(index);
-                self.link_changed(index, change);
+                self.link_changed(index, change, now);
             }
             Fact::Nexthop {
                 id,
@@ -39,6 +39,7 @@ impl Machine {
                 if self.links.object_gone(id) {
                     self.ways_changed();
                 }
+                self.doubt_foreign(now);
                 self.objects.give_back(id);
                 if self.objects.get(id).is_some() {
                     self.counters.disturbed += 1;
@@ -59,10 +60,14 @@ impl Machine {
         self.request_read(now);
     }
 
-    fn link_changed(&mut self, index: u32, change: LinkChange) {
+    fn link_changed(&mut self, index: u32, change: LinkChange, now: Instant) {
         match change {
             LinkChange::Unchanged => {}
-            LinkChange::Usable | LinkChange::StillUnusable => self.ways_changed(),
+            LinkChange::Usable => self.ways_changed(),
+            LinkChange::StillUnusable => {
+                self.doubt_foreign(now);
+                self.ways_changed();
+            }
             LinkChange::Lost => {
                 for id in self.objects.on(index) {
                     self.lost(id, None);
@@ -70,6 +75,7 @@ impl Machine {
                     self.doomed.push(id);
                 }
                 self.doubt(index);
+                self.doubt_foreign(now);
                 self.ways_changed();
             }
         }
@@ -80,6 +86,14 @@ impl Machine {
         self.inlines.doubt(interface);
         if self.form == Form::Inline {
             self.wish.unsettle_sets();
+        }
+    }
+
+    /// The kernel may have dropped other people's routes in our place, with their interface or nexthop object. Of IPv4 routes it then
+    /// says nothing, and ours would wait.
+    fn doubt_foreign(&mut self, now: Instant) {
+        if !self.foreign.is_empty() {
+            self.request_read(now);
         }
     }
 
@@ -174,6 +188,10 @@ impl Machine {
             // With the last address of an interface the kernel drops its IPv4 routes.
             self.doubt(reach.interface);
             self.ways_changed();
+            if reach.gateway.is_some_and(|gateway| gateway.is_ipv6()) {
+                // It may have been one of several, of which the others are left.
+                self.request_read(now);
+            }
         }
         if !self.is_in_our_place(route) {
             return;

@@ -240,3 +240,43 @@ fn a_gateway_whose_network_has_not_come_back_with_its_link_is_not_behind_a_link_
         ours.until(SECOND, "it is back", |report| report.installed == 1);
     }
 }
+
+#[test]
+fn ours_comes_when_a_route_in_its_place_goes_with_its_link_or_object() {
+    for (route, end) in [
+        ("via 10.0.2.9", "link set b0 down"),
+        ("nhid 7", "link set b1 down"),
+        ("nhid 7", "nexthop del id 7"),
+    ] {
+        let Some(place) = Place::make("gives-way") else {
+            return;
+        };
+        place.ip("nexthop add id 7 via 10.0.2.9 dev b0");
+        place.ip(&format!(
+            "route add {PREFIX} {route} proto static metric 20"
+        ));
+        let mut ours = place.start(OURS, Form::Objects);
+        ours.say([set(PREFIX, &["10.0.1.2"]), Command::Complete]);
+        let report = ours.settled();
+        let reason = Some(Withheld::ForeignRoute { protocol: 4 });
+        assert_eq!(report.why(PREFIX.parse().unwrap()), reason);
+        place.ip(end);
+        ours.until(3 * SECOND, end, |report| report.installed == 1);
+    }
+}
+
+#[test]
+fn a_gateway_is_reached_by_what_is_left_of_several_ways() {
+    let Some(place) = Place::make("left") else {
+        return;
+    };
+    place.ip("-6 route add 2001:db8:9::/48 nexthop via 2001:db8:1::2 nexthop via 2001:db8:2::2");
+    let mut ours = place.start(OURS, Form::Objects);
+    ours.say([set(PREFIX, &["2001:db8:9::1"]), Command::Complete]);
+    ours.settled();
+    assert_eq!(place.gateways(PREFIX), ["2001:db8:1::2"]);
+    place.ip("-6 route del 2001:db8:9::/48 via 2001:db8:1::2");
+    place.until(SECOND, "by the other", || {
+        place.gateways(PREFIX) == ["2001:db8:2::2"]
+    });
+}
