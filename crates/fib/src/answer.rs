@@ -186,6 +186,24 @@ struct Ways {
 }
 
 impl Ways {
+    /// Takes in an attribute; `None` if it is not well-formed.
+    fn learn(&mut self, kind: u16, value: &[u8]) -> Option<()> {
+        match kind {
+            RTA_OIF => self.interface = u32_at(value, 0),
+            RTA_GATEWAY => self.gateway = address(value),
+            RTA_VIA => self.gateway = address(value.get(2..)?),
+            RTA_NH_ID => self.object = u32_at(value, 0),
+            RTA_MULTIPATH => {
+                (self.hops, self.exit) = multipath(value)?;
+                self.strange |= self.hops.is_none();
+            }
+            RTA_ENCAP => (self.wrapped, self.strange) = (true, true),
+            RTA_PREFSRC | RTA_METRICS | RTA_SRC => self.strange = true,
+            _ => {}
+        }
+        Some(())
+    }
+
     /// What keeps a route from being like ours need not keep it from leading somewhere.
     fn exit(&self, unicast: bool) -> Option<Exit> {
         let single = self.interface.map(|interface| Exit {
@@ -237,17 +255,7 @@ fn route(body: &[u8], replaced: bool) -> Option<KernelRoute> {
             RTA_DST => destination = address(value),
             RTA_TABLE => table = u32_at(value, 0)?,
             RTA_PRIORITY => metric = u32_at(value, 0)?,
-            RTA_OIF => ways.interface = u32_at(value, 0),
-            RTA_GATEWAY => ways.gateway = address(value),
-            RTA_VIA => ways.gateway = address(value.get(2..)?),
-            RTA_NH_ID => ways.object = u32_at(value, 0),
-            RTA_MULTIPATH => {
-                (ways.hops, ways.exit) = multipath(value)?;
-                ways.strange |= ways.hops.is_none();
-            }
-            RTA_ENCAP => (ways.wrapped, ways.strange) = (true, true),
-            RTA_PREFSRC | RTA_METRICS | RTA_SRC => ways.strange = true,
-            _ => {}
+            kind => ways.learn(kind, value)?,
         }
     }
     let unicast = kind == RTN_UNICAST;

@@ -181,17 +181,22 @@ impl Machine {
         }
     }
 
+    fn reach_gone(&mut self, reach: Reach, now: Instant) {
+        if !self.links.reach_gone(reach) {
+            return;
+        }
+        // With the last address of an interface the kernel drops its IPv4 routes.
+        self.doubt(reach.interface);
+        self.ways_changed();
+        if reach.gateway.is_some_and(|gateway| gateway.is_ipv6()) {
+            // It may have been one of several, of which the others are left.
+            self.request_read(now);
+        }
+    }
+
     fn route_gone(&mut self, route: &KernelRoute, now: Instant) {
-        if let Some(reach) = self.reach(route)
-            && self.links.reach_gone(reach)
-        {
-            // With the last address of an interface the kernel drops its IPv4 routes.
-            self.doubt(reach.interface);
-            self.ways_changed();
-            if reach.gateway.is_some_and(|gateway| gateway.is_ipv6()) {
-                // It may have been one of several, of which the others are left.
-                self.request_read(now);
-            }
+        if let Some(reach) = self.reach(route) {
+            self.reach_gone(reach, now);
         }
         if !self.is_in_our_place(route) {
             return;

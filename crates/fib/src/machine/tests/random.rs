@@ -45,6 +45,7 @@ enum Act {
     Turns(usize),
     Pass(u64),
     RefuseEach(Option<usize>),
+    Interrupt(Option<usize>),
     Restart(Form),
 }
 
@@ -72,6 +73,7 @@ fn act() -> impl Strategy<Value = Act> {
         6 => (1..6_usize).prop_map(Act::Turns),
         2 => (1..2000_u64).prop_map(Act::Pass),
         1 => prop_oneof![Just(None), (2..9_usize).prop_map(Some)].prop_map(Act::RefuseEach),
+        1 => prop::option::of(0..30_usize).prop_map(Act::Interrupt),
         1 => prop_oneof![Just(Form::Objects), Just(Form::Inline)].prop_map(Act::Restart),
     ]
 }
@@ -143,6 +145,7 @@ impl Run {
                 pair.pass(Duration::from_millis(milliseconds));
             }
             Act::RefuseEach(each) => pair.refuse_each = each,
+            Act::Interrupt(after) => pair.interrupt_after = after,
             Act::Restart(form) => {
                 pair.restart(form);
                 let wish = wish.iter().map(|(prefix, next_hops)| Command::Set {
@@ -183,6 +186,7 @@ impl Run {
 
     fn check(&mut self) {
         self.pair.refuse_each = None;
+        self.pair.interrupt_after = None;
         self.pair.say([Command::Complete]);
         let report = self.pair.pass(Duration::from_secs(100));
         let Self {
