@@ -69,6 +69,15 @@ impl Place {
             _state: state,
         };
         place.readdress();
+        // Addresses take effect a moment later: ::1, two of ours, and one of each end by itself.
+        place.until(Duration::from_secs(5), "all addresses", || {
+            let routes = place.ip("-6 route show table local");
+            routes
+                .lines()
+                .filter(|line| line.starts_with("local"))
+                .count()
+                == 7
+        });
         Some(place)
     }
 
