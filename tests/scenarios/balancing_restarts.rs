@@ -150,9 +150,12 @@ fn renewed(lab: &Lab, harm: impl FnOnce() -> Result<(), Failure>) -> Result<(), 
     let sessions = Undisturbed::note(lab.router()?)?;
     harm()?;
     sessions.await_renewed(&node_addresses(lab), PATIENCE)?;
-    for node in lab.cluster.nodes() {
-        let awaited = format!("the agent of {} is ready", node.name());
-        wait::try_until(PATIENCE, &awaited, || Ok(is_ready(node)?.then_some(())))?;
-    }
+    lab.cluster.nodes().iter().try_for_each(await_ready)
+}
+
+/// Waits until the agent of `node` says that it is ready.
+pub(crate) fn await_ready(node: &Node) -> Result<(), Failure> {
+    let awaited = format!("the agent of {} is ready", node.name());
+    wait::try_until(PATIENCE, &awaited, || Ok(is_ready(node)?.then_some(())))?;
     Ok(())
 }

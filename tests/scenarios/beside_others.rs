@@ -1,23 +1,19 @@
 //! Others use the same hooks: a traffic-control filter on a node's uplinks and a masquerade rule, such as CNIs have, work on beside the
-//! load balancer, and it beside them. When Tombolo is uninstalled nothing of it is left, and all of theirs is.
+//! load balancer, and it beside them.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use aya::programs::{ProgramInfo, loaded_programs};
 use lab::machine::Machine;
 use lab::topology::NodeSpec;
-use lab::wait;
-use scenarios::lab::PATIENCE;
+use scenarios::foreign::Foreign;
 use scenarios::peering::{address, node_addresses, pod_cidr};
 use scenarios::topologies::HOST_BEHIND;
 use scenarios::{Failure, Lab, claim, http};
 
-use super::{balancing, learned_routes, services};
+use super::{balancing, frontends, services};
 
-/// Where the programs and maps of the load balancer are pinned.
-const PINS: &str = "/sys/fs/bpf/tombolo";
 const PORT: u16 = 9000;
 /// What the filter drops.
 const FILTERED: u16 = 4444;
@@ -39,6 +35,16 @@ pub(crate) fn filters_and_masquerading_work_on(lab: &mut Lab) -> Result<(), Fail
         machine.exec(["tc", "qdisc", "del", "dev", "eth1", "clsact"])?;
     }
     result
+}
+
+/// What somebody else has, on every node.
+pub(crate) fn foreign(lab: &Lab) -> Result<Vec<Foreign>, Failure> {
+    let nodes = lab.cluster.nodes().iter();
+    let foreign = nodes.map(|node| {
+        let gateway = frontends::router_beside(lab, address(node.spec()))?;
+        Foreign::settle(node.machine(), gateway)
+    });
+    foreign.collect()
 }
 
 fn both_work(lab: &Lab, nodes: &[NodeSpec]) -> Result<(), Failure> {
@@ -121,55 +127,4 @@ fn others(machine: &Machine, node: &NodeSpec) -> Result<(), Failure> {
          ip saddr {own} ip daddr != 172.20.0.0/16 masquerade\n }}\n}}\n"
     ))?;
     Ok(())
-}
-
-pub(crate) fn uninstalling_leaves_nothing_behind(lab: &mut Lab) -> Result<(), Failure> {
-    balancing::published(lab)?;
-    services::await_routes(lab, &services::sorted(node_addresses(lab)))?;
-    let first = lab.cluster.topology().nodes[0].name.clone();
-    let machine = lab.cluster.machine(&first)?;
-    let foreign = "/sys/fs/bpf/somebody";
-    machine.exec(["mkdir", "-p", foreign])?;
-    claim(!programs().is_empty(), || {
-        "the kernel has programs of ours".to_owned()
-    })?;
-    lab.uninstall()?;
-    let result = nothing_left(lab);
-    let kept = machine.exec(["test", "-d", foreign])?.success();
-    machine.exec(["rmdir", foreign])?;
-    result?;
-    claim(kept, || "somebody else's pins are left alone".to_owned())
-}
-
-/// Waits until no node has anything of Tombolo's in its kernel.
-pub(crate) fn nothing_left(lab: &Lab) -> Result<(), Failure> {
-    let protocol = learned_routes::protocol();
-    for node in lab.cluster.nodes() {
-        let machine = node.machine();
-        let awaited = format!("{} has no pin and no route of Tombolo's left", node.name());
-        wait::try_until(PATIENCE, &awaited, || {
-            let pins = machine.exec(["test", "-e", PINS])?.success();
-            let routes = machine.exec(["ip", "route", "show", "proto", &protocol])?;
-            let routes6 = machine.exec(["ip", "-6", "route", "show", "proto", &protocol])?;
-            let objects = machine.exec(["ip", "nexthop", "show", "proto", &protocol])?;
-            let shown = [routes, routes6, objects];
-            let left = pins || shown.iter().any(|shown| !shown.stdout.trim().is_empty());
-            Ok((!left).then_some(()))
-        })?;
-    }
-    // All nodes have one kernel, in which a program stays as long as it is attached anywhere, and a little longer.
-    wait::until(PATIENCE, "no program of ours is loaded", || {
-        programs().is_empty().then_some(())
-    })?;
-    Ok(())
-}
-
-/// The load balancer's programs that the kernel has loaded. One that ends while they are listed is none.
-fn programs() -> Vec<ProgramInfo> {
-    let is_ours = |program: &ProgramInfo| {
-        let name = program.name_as_str().unwrap_or_default();
-        name.starts_with("lb_") || name.starts_with("sk_")
-    };
-    let programs = loaded_programs().filter_map(Result::ok);
-    programs.filter(is_ours).collect()
 }

@@ -12,7 +12,7 @@ use scenarios::lab::{NAMESPACE, PATIENCE};
 use scenarios::route_monitor::RouteMonitor;
 use scenarios::{Failure, Lab, claim, eventually, peering, tell};
 
-use super::beside_others;
+use super::nothing_left;
 
 const SERVICES: usize = 2000;
 /// From the start of the agent's process to the last route in the router's kernel (Cilium 1.20: 4.9 to 5.9 s).
@@ -61,7 +61,7 @@ fn select(lab: &Lab, value: &str) -> Result<(), Failure> {
 
 /// Waits until no agent is left, nor anything that one has put into a kernel.
 fn leave(lab: &Lab) -> Result<(), Failure> {
-    beside_others::nothing_left(lab)?;
+    nothing_left::await_clean(lab)?;
     for node in lab.cluster.nodes() {
         eventually(PATIENCE, || {
             let pid = lab.agent_process(node)?;

@@ -153,7 +153,7 @@ fn lead_to_pods(lab: &Lab) -> Result<(), Failure> {
 }
 
 /// The router's address in the network of `address`.
-fn router_beside(lab: &Lab, address: IpAddr) -> Result<IpAddr, Failure> {
+pub(crate) fn router_beside(lab: &Lab, address: IpAddr) -> Result<IpAddr, Failure> {
     let routers = lab.cluster.topology().routers.iter();
     let mut addresses = routers
         .flat_map(|router| &router.links)

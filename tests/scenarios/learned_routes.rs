@@ -164,7 +164,7 @@ pub(crate) fn outlive_their_agent(lab: &mut Lab) -> Result<(), Failure> {
     })
 }
 
-pub(crate) fn cleanup_takes_what_is_ours(lab: &mut Lab) -> Result<(), Failure> {
+pub(crate) fn uninstalling_takes_what_is_ours(lab: &mut Lab) -> Result<(), Failure> {
     lab.workload()?;
     peering::as_published(lab)?;
     let before = foreign_routes(lab)?;

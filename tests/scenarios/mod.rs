@@ -16,6 +16,7 @@ mod latency;
 mod learned_routes;
 mod malformed_messages;
 mod many_peers;
+mod nothing_left;
 mod profiles;
 mod published_manifests;
 mod router_restarts;
@@ -149,8 +150,8 @@ pub(crate) const SUITES: &[Suite] = &[
                 learned_routes::outlive_their_agent,
             ),
             scenario(
-                "cleanup_takes_what_is_ours_and_nothing_else",
-                learned_routes::cleanup_takes_what_is_ours,
+                "uninstalling_takes_learned_routes_and_nothing_else",
+                learned_routes::uninstalling_takes_what_is_ours,
             ),
         ],
     },
@@ -209,8 +210,8 @@ pub(crate) const SUITES: &[Suite] = &[
                 profiles::what_is_lacking_is_named,
             ),
             scenario(
-                "uninstalling_leaves_nothing_behind",
-                beside_others::uninstalling_leaves_nothing_behind,
+                "cleanup_and_uninstalling_leave_nothing_behind",
+                nothing_left::after_cleanup_and_uninstall,
             ),
         ],
     },

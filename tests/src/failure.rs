@@ -28,6 +28,14 @@ pub enum Failure {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The kernel refused what a scenario wanted of it.
+    #[error("{doing}: {source}")]
+    Kernel {
+        /// What was being done.
+        doing: &'static str,
+        /// What the kernel said.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// A request to the API server failed.
     #[error("the API server does not do what it is asked: {0}")]
     Request(#[source] Box<dyn Error + Send + Sync>),
@@ -45,6 +53,16 @@ impl Failure {
     /// For `map_err` of requests to the API server.
     pub fn request(source: impl Error + Send + Sync + 'static) -> Self {
         Self::Request(Box::new(source))
+    }
+
+    /// For `map_err` of what is wanted of the kernel.
+    pub fn kernel<E: Into<Box<dyn Error + Send + Sync>>>(
+        doing: &'static str,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::Kernel {
+            doing,
+            source: source.into(),
+        }
     }
 
     /// For `map_err` of socket operations.

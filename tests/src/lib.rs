@@ -7,6 +7,7 @@ pub mod api_server;
 pub mod connections;
 pub mod crowd;
 pub mod failure;
+pub mod foreign;
 pub mod harness;
 pub mod http;
 pub mod lab;

@@ -1,6 +1,7 @@
 //! A machine of the lab, whatever it is: a place in which programs can be run.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::command::{self, Output};
@@ -38,6 +39,14 @@ impl Machine {
     /// Where a program has to be started to be on this machine.
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// Where a file of the machine is, as seen from here.
+    pub fn path(&self, path: &str) -> PathBuf {
+        match &self.place {
+            Place::Here | Place::Network(_) => PathBuf::from(path),
+            Place::Beside { pid } => PathBuf::from(format!("/proc/{pid}/root{path}")),
+        }
     }
 
     /// A command that runs `program` on it.
