@@ -1,6 +1,6 @@
 //! The published tutorial to its last command: the VIP answers, from every side, and the pods share the work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use super::services::{self, ADDRESS};
 
 /// Questions by which the spread is judged.
 const QUESTIONS: usize = 100;
+/// So many questions miss one of three pods once in three million runs.
+const ENOUGH: usize = 40;
 
 pub(crate) fn the_vip_answers_and_spreads(lab: &mut Lab) -> Result<(), Failure> {
     published(lab)?;
@@ -39,45 +41,32 @@ pub(crate) fn the_vip_answers_and_spreads(lab: &mut Lab) -> Result<(), Failure> 
     answers(&router, vip())
 }
 
+/// Without routes back nobody outside is answered; then pods are reached by their addresses, and all of them by every address of the Service.
 pub(crate) fn pods_and_hosts_reach_services(lab: &mut Lab) -> Result<(), Failure> {
     let client = lab.cluster.machine(HOST_BEHIND)?.namespace().clone();
-    published(lab)?;
+    announced(lab)?;
     services::await_routes(lab, &services::sorted(node_addresses(lab)))?;
+    let pods = lab.pods("default", "app=webpod")?;
+    let addresses = pods.iter().map(|pod| SocketAddr::new(pod.address, 80));
+    learned_routes::reaches_none(&client, addresses.chain([vip()]))?;
+    import(lab)?;
+    learned_routes::fetch_all(&client, &pods)?;
+    learned_routes::curl_pod_reaches(lab, &pods)?;
 
-    answers(&client, vip())?;
-    let service: serde_json::Value = lab.get(&["service", "webpod"])?;
-    let cluster_ip = service["spec"]["clusterIP"].as_str().unwrap_or_default();
-    let node_port = service["spec"]["ports"][0]["nodePort"]
-        .as_u64()
-        .unwrap_or_default();
-    let node_port = u16::try_from(node_port).unwrap_or_default();
-    let mut urls = vec![
-        format!("http://{cluster_ip}/"),
-        format!("http://{ADDRESS}/"),
-    ];
+    let names: Vec<&str> = pods.iter().map(|pod| pod.name.as_str()).collect();
+    let mut targets = vec![vip()];
     for node in &lab.cluster.topology().nodes {
-        urls.push(format!("http://{}:{node_port}/", address(node)));
-        answers(&client, SocketAddr::new(address(node), node_port))?;
+        targets.push(SocketAddr::new(address(node), node_port(lab)?));
     }
-    for url in &urls {
-        let curl = [
-            "exec",
-            "curl-pod",
-            "--",
-            "curl",
-            "--silent",
-            "--max-time",
-            "2",
-            url,
-        ];
-        let answer = lab.cluster.kubectl(curl)?;
-        claim(http::field(&answer, "Hostname").is_some(), || {
-            format!("curl-pod is answered at {url}, not {answer:?}")
-        })?;
+    for target in &targets {
+        all_answer(&names, &spread(&client, *target, ENOUGH)?, *target)?;
     }
-    for node in lab.cluster.nodes() {
-        for url in &urls {
-            let curl = node.daemon(["curl", "--silent", "--max-time", "2", url])?;
+    targets.push(SocketAddr::new(services::cluster_ip(lab)?, 80));
+    for target in &targets {
+        all_answer(&names, &spread_for_curl_pod(lab, *target)?, *target)?;
+        for node in lab.cluster.nodes() {
+            let url = format!("http://{target}/");
+            let curl = node.daemon(["curl", "--silent", "--max-time", "2", &url])?;
             claim(http::field(&curl.stdout, "Hostname").is_some(), || {
                 format!("a daemon of {} is answered at {url}: {curl:?}", node.name())
             })?;
@@ -122,19 +111,35 @@ pub(crate) fn the_vip_answers_ping(lab: &mut Lab) -> Result<(), Failure> {
     })
 }
 
-/// `bgp.yaml`, `lb.yaml`, `webpod.yaml` as published, and the Service made a LoadBalancer. The import is what people otherwise do by hand: a
-/// node must have routes to the pods of the others before it can send them requests.
+/// `bgp.yaml`, `lb.yaml`, `webpod.yaml` as published, the Service made a LoadBalancer, and an import.
 pub(crate) fn published(lab: &mut Lab) -> Result<(), Failure> {
+    announced(lab)?;
+    import(lab)
+}
+
+fn announced(lab: &Lab) -> Result<(), Failure> {
     lab.workload()?;
     peering::as_published(lab)?;
-    lab.cluster.apply(learned_routes::IMPORT)?;
-    learned_routes::await_learned(lab, &[learned_routes::BEHIND])?;
     lab.cluster.apply(manifests::LB)?;
     services::patch(lab, r#"{"spec":{"type":"LoadBalancer"}}"#)
 }
 
+/// What people otherwise do by hand: a node must have routes to the pods of the others before it can send them requests, and to who asks.
+fn import(lab: &Lab) -> Result<(), Failure> {
+    lab.cluster.apply(learned_routes::IMPORT)?;
+    learned_routes::await_learned(lab, &[learned_routes::BEHIND])
+}
+
 pub(crate) fn vip() -> SocketAddr {
     SocketAddr::new(ADDRESS.parse().expect("an address"), 80)
+}
+
+/// The port by which every node leads to webpod.
+pub(crate) fn node_port(lab: &Lab) -> Result<u16, Failure> {
+    let service: serde_json::Value = lab.get(&["service", "webpod"])?;
+    let port = service["spec"]["ports"][0]["nodePort"].as_u64();
+    let port = port.and_then(|port| u16::try_from(port).ok());
+    port.ok_or_else(|| Failure::Untrue(format!("webpod has a node port: {service}")))
 }
 
 fn answers(namespace: &Namespace, target: SocketAddr) -> Result<(), Failure> {
@@ -174,5 +179,34 @@ fn sees_the_client(lab: &Lab, client: &Namespace) -> Result<(), Failure> {
         claim(is_client, || {
             format!("the pod sees the client's address, not a node's: {remote:?}")
         })
+    })
+}
+
+/// How many answers each pod gave to curl-pod.
+fn spread_for_curl_pod(lab: &Lab, target: SocketAddr) -> Result<BTreeMap<String, usize>, Failure> {
+    let script = r#"for _ in $(seq "$0"); do curl --silent --max-time 2 "$1" || echo "Hostname: nobody"; done"#;
+    let (times, url) = (ENOUGH.to_string(), format!("http://{target}/"));
+    let shell = ["exec", "curl-pod", "--", "sh", "-c", script, &times, &url];
+    let mut counts = BTreeMap::new();
+    let answers = lab.cluster.kubectl(shell)?;
+    for name in answers
+        .lines()
+        .filter_map(|line| line.strip_prefix("Hostname: "))
+    {
+        *counts.entry(name.to_owned()).or_default() += 1;
+    }
+    Ok(counts)
+}
+
+/// All of `pods` have answered, and nobody else, and every question was answered.
+fn all_answer(
+    pods: &[&str],
+    spread: &BTreeMap<String, usize>,
+    target: SocketAddr,
+) -> Result<(), Failure> {
+    let expected: BTreeSet<&str> = pods.iter().copied().collect();
+    let is_so = spread.keys().map(String::as_str).eq(expected);
+    claim(is_so && spread.values().sum::<usize>() == ENOUGH, || {
+        format!("all of {pods:?} answer {ENOUGH} questions to {target}, not {spread:?}")
     })
 }

@@ -2,6 +2,7 @@
 //! router reach pods. What would harm a node is refused and named; what is not ours is not touched; the agent's end changes nothing.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,13 +11,16 @@ use lab::machine::Machine;
 use lab::namespace::Namespace;
 use lab::topology::NodeSpec;
 use lab::wait;
+use scenarios::http::{self, Transport};
 use scenarios::lab::{NAMESPACE, PATIENCE, Pod};
 use scenarios::peering::{self, pod_cidr};
 use scenarios::topologies::HOST_BEHIND;
-use scenarios::{Failure, Lab, claim, eventually, http};
+use scenarios::{Failure, Lab, claim, eventually};
 
 /// From a change to the nodes' kernels.
 const SOON: Duration = Duration::from_secs(3);
+/// What has not answered for so long does not.
+const SILENCE: Duration = Duration::from_millis(500);
 /// How long the kernel may be without a route that somebody removes.
 const REPAIR: Duration = Duration::from_secs(1);
 /// The network of the host behind the router.
@@ -38,29 +42,13 @@ pub(crate) fn join_pods_nodes_and_hosts(lab: &mut Lab) -> Result<(), Failure> {
     let before = foreign_routes(lab)?;
     let pods = lab.pods("default", "app=webpod")?;
     let client = lab.cluster.machine(HOST_BEHIND)?;
-    claim(fetch_all(client.namespace(), &pods).is_err(), || {
-        "the host behind the router reaches no pod: pods cannot answer".to_owned()
-    })?;
+    let addresses = pods.iter().map(|pod| SocketAddr::new(pod.address, 80));
+    reaches_none(client.namespace(), addresses)?;
 
     lab.cluster.apply(IMPORT)?;
     await_learned(lab, &[BEHIND])?;
     fetch_all(client.namespace(), &pods)?;
-    for pod in &pods {
-        let url = format!("http://{}/", pod.address);
-        let answer = lab.cluster.kubectl([
-            "exec",
-            "curl-pod",
-            "--",
-            "curl",
-            "--silent",
-            "--max-time",
-            "2",
-            &url,
-        ])?;
-        claim(http::field(&answer, "Hostname") == Some(&pod.name), || {
-            format!("curl-pod reaches {} at {url}, not {answer:?}", pod.name)
-        })?;
-    }
+    curl_pod_reaches(lab, &pods)?;
     await_message(lab, &["3 routes"])?;
     a_removed_route_is_back(lab)?;
     claim(foreign_routes(lab)? == before, || {
@@ -211,7 +199,38 @@ pub(crate) fn a_removed_route_is_back(lab: &Lab) -> Result<(), Failure> {
     Ok(())
 }
 
-fn fetch_all(namespace: &Namespace, pods: &[Pod]) -> Result<(), Failure> {
+/// None of `targets` answers: what is there, if anything is, has no way back to who asks.
+pub(crate) fn reaches_none(
+    namespace: &Namespace,
+    targets: impl IntoIterator<Item = SocketAddr>,
+) -> Result<(), Failure> {
+    targets.into_iter().try_for_each(|target| {
+        let answer = http::ask(namespace, target, Transport::Tcp, SILENCE);
+        claim(answer.is_err(), || {
+            format!(
+                "{} does not reach {target} yet: {answer:?}",
+                namespace.name()
+            )
+        })
+    })
+}
+
+/// The toolbox on the first node reaches each of `pods` by its address.
+pub(crate) fn curl_pod_reaches(lab: &Lab, pods: &[Pod]) -> Result<(), Failure> {
+    for pod in pods {
+        let url = format!("http://{}/", pod.address);
+        let curl = ["curl", "--silent", "--max-time", "2", &url];
+        let answer = lab
+            .cluster
+            .kubectl(["exec", "curl-pod", "--"].iter().chain(&curl))?;
+        claim(http::field(&answer, "Hostname") == Some(&pod.name), || {
+            format!("curl-pod reaches {} at {url}, not {answer:?}", pod.name)
+        })?;
+    }
+    Ok(())
+}
+
+pub(crate) fn fetch_all(namespace: &Namespace, pods: &[Pod]) -> Result<(), Failure> {
     for pod in pods {
         let answer = http::fetch(namespace, pod.address)?;
         claim(http::field(&answer, "Hostname") == Some(&pod.name), || {

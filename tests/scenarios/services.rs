@@ -11,6 +11,7 @@ use lab::wait;
 use scenarios::lab::PATIENCE;
 use scenarios::peering::{self, node_addresses};
 use scenarios::{Failure, Lab, claim, eventually, manifests};
+use serde_json::Value;
 
 /// The lowest address of the published pool that is not reserved.
 pub(crate) const ADDRESS: &str = "172.16.1.1";
@@ -57,6 +58,14 @@ pub(crate) fn is_given_an_address_and_announced(lab: &mut Lab) -> Result<(), Fai
     await_available(lab, "254")
 }
 
+/// The address of webpod within the cluster.
+pub(crate) fn cluster_ip(lab: &Lab) -> Result<IpAddr, Failure> {
+    let service: Value = lab.get(&["service", "webpod"])?;
+    let address = service["spec"]["clusterIP"].as_str();
+    let address = address.and_then(|address| address.parse().ok());
+    address.ok_or_else(|| Failure::Untrue(format!("webpod has a cluster address: {service}")))
+}
+
 pub(crate) fn patch(lab: &Lab, patch: &str) -> Result<(), Failure> {
     lab.cluster
         .kubectl(["patch", "service", "webpod", "--patch", patch])?;
@@ -84,7 +93,7 @@ pub(crate) fn sorted(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
 
 /// Addresses of the nodes that have a ready pod of the Service, by its EndpointSlices.
 fn nodes_with_pods(lab: &Lab) -> Result<Vec<IpAddr>, Failure> {
-    let slices: Vec<serde_json::Value> = lab.list(&[
+    let slices: Vec<Value> = lab.list(&[
         "endpointslices",
         "--selector",
         "kubernetes.io/service-name=webpod",
