@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lab::namespace::Namespace;
 use scenarios::peering::{self, address, node_addresses};
-use scenarios::topologies::HOST_BEHIND;
+use scenarios::topologies::{FIRST_ADDRESS, HOST_BEHIND};
 use scenarios::{Failure, Lab, claim, eventually, http, manifests};
 
 use super::learned_routes;
@@ -19,6 +19,7 @@ const ENOUGH: usize = 40;
 
 pub(crate) fn the_vip_answers_and_spreads(lab: &mut Lab) -> Result<(), Failure> {
     published(lab)?;
+    let client = lab.cluster.machine(HOST_BEHIND)?.namespace().clone();
     let router = lab.router()?.namespace().clone();
     let all = services::sorted(node_addresses(lab));
     services::await_routes(lab, &all)?;
@@ -32,10 +33,10 @@ pub(crate) fn the_vip_answers_and_spreads(lab: &mut Lab) -> Result<(), Failure> 
     services::patch(lab, r#"{"spec":{"externalTrafficPolicy":"Local"}}"#)?;
     let two = services::scale(lab, 2)?;
     services::await_routes(lab, &two)?;
-    sees_the_client(lab, &router)?;
+    every_pod_sees_the_client(lab, &client, &two)?;
     let three = services::scale(lab, 3)?;
     services::await_routes(lab, &three)?;
-    sees_the_client(lab, &router)?;
+    every_pod_sees_the_client(lab, &client, &three)?;
     services::patch(lab, r#"{"spec":{"externalTrafficPolicy":"Cluster"}}"#)?;
     services::await_routes(lab, &all)?;
     answers(&router, vip())
@@ -164,20 +165,31 @@ fn spread(
     Ok(counts)
 }
 
-/// With policy Local the pod is told the address of who asked, and not a node's.
-fn sees_the_client(lab: &Lab, client: &Namespace) -> Result<(), Failure> {
-    let nodes = node_addresses(lab);
+/// With policy Local every ready pod answers, and each is told the address of who asked.
+fn every_pod_sees_the_client(
+    lab: &Lab,
+    client: &Namespace,
+    nodes: &[IpAddr],
+) -> Result<(), Failure> {
     // The router may still use the routes of a moment ago.
     eventually(Duration::from_secs(2), || {
-        let answer = http::fetch_from(client, vip())?;
-        let remote = http::field(&answer, "RemoteAddr").unwrap_or_default();
-        let remote: Option<IpAddr> = remote
-            .parse::<SocketAddr>()
-            .ok()
-            .map(|address| address.ip());
-        let is_client = remote.is_some_and(|address| !nodes.contains(&address));
-        claim(is_client, || {
-            format!("the pod sees the client's address, not a node's: {remote:?}")
+        let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for _ in 0..ENOUGH {
+            let answer = http::fetch_from(client, vip())?;
+            let said = |name| http::field(&answer, name).unwrap_or_default();
+            let (host, _) = said("RemoteAddr").rsplit_once(':').unwrap_or_default();
+            let pod = said("Hostname").to_owned();
+            seen.entry(pod).or_default().insert(host.to_owned());
+        }
+        let client = BTreeSet::from([FIRST_ADDRESS.to_string()]);
+        let pods = lab.pods("default", "app=webpod")?.into_iter();
+        let ready = pods.filter(|pod| {
+            let node = lab.cluster.node(&pod.node);
+            node.is_ok_and(|node| nodes.contains(&address(node.spec())))
+        });
+        let expected = ready.map(|pod| (pod.name, client.clone())).collect();
+        claim(seen == expected, || {
+            format!("every ready pod is asked by the client itself: {expected:?}, not {seen:?}")
         })
     })
 }

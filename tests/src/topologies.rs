@@ -49,6 +49,8 @@ pub fn interop() -> Topology {
 
 /// The host behind the router in [`host_behind`].
 pub const HOST_BEHIND: &str = "client";
+/// Its first address, with which it asks.
+pub const FIRST_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 10, 1, 10));
 /// Its second address, which it uses for nothing of its own accord.
 pub const SECOND_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 10, 1, 11));
 
@@ -67,7 +69,7 @@ pub fn host_behind() -> Topology {
         .loopback
         .retain(|network| *network != net("10.10.1.200/24"));
     router.links.push(link("10.10.1.200/24"));
-    let mut host_link = link("10.10.1.10/24");
+    let mut host_link = link(&format!("{FIRST_ADDRESS}/24"));
     host_link
         .addresses
         .push(net(&format!("{SECOND_ADDRESS}/24")));
