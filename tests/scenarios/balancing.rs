@@ -76,32 +76,7 @@ pub(crate) fn pods_and_hosts_reach_services(lab: &mut Lab) -> Result<(), Failure
     Ok(())
 }
 
-/// A client that used the VIP and then asks the same pod directly from the same port is answered, in either order, whether the pod runs on
-/// the node that the VIP's packets came to or on another (Cilium 1.20 answers none of the first kind).
-pub(crate) fn the_same_port_reaches_vip_and_pod(lab: &mut Lab) -> Result<(), Failure> {
-    let client = lab.cluster.machine(HOST_BEHIND)?.namespace().clone();
-    published(lab)?;
-    services::await_routes(lab, &services::sorted(node_addresses(lab)))?;
-    let pods = lab.pods("default", "app=webpod")?;
-    for round in 0..10_u16 {
-        let port = 40_000 + round;
-        let first = http::fetch_with_port(&client, vip(), port)?;
-        let name = http::field(&first, "Hostname")
-            .unwrap_or_default()
-            .to_owned();
-        let pod = pods.iter().find(|pod| pod.name == name);
-        let pod = pod.ok_or_else(|| Failure::Untrue(format!("{name:?} is a pod of webpod")))?;
-        let direct = SocketAddr::new(pod.address, 80);
-        for target in [direct, vip(), direct] {
-            let answer = http::fetch_with_port(&client, target, port)?;
-            claim(http::field(&answer, "Hostname").is_some(), || {
-                format!("round {round}: {target} answers port {port}: {answer:?}")
-            })?;
-        }
-    }
-    Ok(())
-}
-
+/// A value of the chart decides whether VIPs answer ping. They answer requests in any case.
 pub(crate) fn the_vip_answers_ping(lab: &mut Lab) -> Result<(), Failure> {
     published(lab)?;
     services::await_routes(lab, &services::sorted(node_addresses(lab)))?;

@@ -20,6 +20,7 @@ mod nothing_left;
 mod profiles;
 mod published_manifests;
 mod router_restarts;
+mod same_port;
 mod services;
 mod timers;
 mod upgrade_and_uninstall;
@@ -169,7 +170,7 @@ pub(crate) const SUITES: &[Suite] = &[
             ),
             scenario(
                 "the_same_port_reaches_vip_and_pod",
-                balancing::the_same_port_reaches_vip_and_pod,
+                same_port::reaches_vip_and_pod,
             ),
             scenario("the_vip_answers_ping", balancing::the_vip_answers_ping),
             scenario(
