@@ -79,12 +79,24 @@ pub(crate) fn pods_and_hosts_reach_services(lab: &mut Lab) -> Result<(), Failure
 /// A value of the chart decides whether VIPs answer ping. They answer requests in any case.
 pub(crate) fn the_vip_answers_ping(lab: &mut Lab) -> Result<(), Failure> {
     published(lab)?;
-    services::await_routes(lab, &services::sorted(node_addresses(lab)))?;
-    let router = lab.router()?.namespace();
-    let ping = router.exec("ping", ["-c", "3", "-i", "0.2", "-W", "1", ADDRESS])?;
-    claim(ping.success(), || {
-        format!("{ADDRESS} answers ping: {}", ping.stdout)
-    })
+    let all = services::sorted(node_addresses(lab));
+    services::await_routes(lab, &all)?;
+    let client = lab.cluster.machine(HOST_BEHIND)?.namespace().clone();
+    let ping = || client.exec("ping", ["-c", "3", "-i", "0.2", "-W", "1", ADDRESS]);
+    let answered = ping()?;
+    claim(answered.success(), || {
+        format!("{ADDRESS} answers ping: {}", answered.stdout)
+    })?;
+    lab.upgrade(&["extraConfig.lb-ping=false"])?;
+    let silent = services::await_routes(lab, &all).and_then(|()| {
+        let answered = ping()?;
+        claim(answered.stdout.contains(" 0 received"), || {
+            format!("{ADDRESS} answers no ping: {}", answered.stdout)
+        })?;
+        answers(&client, vip())
+    });
+    lab.upgrade(&[])?;
+    silent
 }
 
 /// `bgp.yaml`, `lb.yaml`, `webpod.yaml` as published, the Service made a LoadBalancer, and an import.
