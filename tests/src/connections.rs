@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ::lab::namespace::Namespace;
 use socket2::{Domain, Socket, Type};
 
-use crate::{Failure, claim};
+use crate::{Failure, claim, http};
 
 /// Between two questions on one connection.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -20,8 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Open connections to the published workload.
 pub struct Connections {
     stop: Arc<AtomicBool>,
-    asking: Vec<(SocketAddr, JoinHandle<Result<usize, Break>>)>,
+    open: Vec<Open>,
     opened: Instant,
+}
+
+/// One of them.
+struct Open {
+    target: SocketAddr,
+    /// Who is at its other end.
+    pod: String,
+    asking: JoinHandle<Result<usize, Break>>,
 }
 
 /// How a connection ended that should not have.
@@ -42,16 +50,17 @@ impl Connections {
         count: usize,
     ) -> Result<Self, Failure> {
         let stop = Arc::new(AtomicBool::new(false));
-        let open = || -> io::Result<Vec<TcpStream>> {
+        let connect = || -> io::Result<Vec<_>> {
             let targets = targets.iter().cycle();
             let targets = targets.take(count);
             targets.map(|target| connect(source, *target)).collect()
         };
-        let streams = namespace
-            .run(open)?
+        let connected = namespace
+            .run(connect)?
             .map_err(Failure::socket(format!("connect to {targets:?}")))?;
         let opened = Instant::now();
-        let asking = targets.iter().cycle().zip(streams).map(|(target, stream)| {
+        let targets = targets.iter().cycle();
+        let open = targets.zip(connected).map(|(target, (stream, pod))| {
             let stop = Arc::clone(&stop);
             let ask = move || {
                 ask(&stream, &stop).map_err(|why| Break {
@@ -59,13 +68,23 @@ impl Connections {
                     why,
                 })
             };
-            (*target, thread::spawn(ask))
+            Open {
+                target: *target,
+                pod,
+                asking: thread::spawn(ask),
+            }
         });
         Ok(Self {
-            asking: asking.collect(),
+            open: open.collect(),
             stop,
             opened,
         })
+    }
+
+    /// How many have that pod at their other end.
+    #[must_use]
+    pub fn to(&self, pod: &str) -> usize {
+        self.open.iter().filter(|open| open.pod == pod).count()
     }
 
     /// Asks no more, and claims that no connection broke and every question was answered.
@@ -77,9 +96,9 @@ impl Connections {
     /// When an asking thread did.
     pub fn finish_unbroken(self) -> Result<(), Failure> {
         self.stop.store(true, Ordering::Relaxed);
-        let count = self.asking.len();
+        let count = self.open.len();
         let mut broken = Vec::new();
-        for (target, asking) in self.asking {
+        for Open { target, asking, .. } in self.open {
             let end = asking
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -100,33 +119,39 @@ impl Connections {
     }
 }
 
-fn connect(source: IpAddr, target: SocketAddr) -> io::Result<TcpStream> {
+/// A connection, and the pod at its other end.
+fn connect(source: IpAddr, target: SocketAddr) -> io::Result<(TcpStream, String)> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
     socket.bind(&SocketAddr::new(source, 0).into())?;
     socket.connect_timeout(&target.into(), PATIENCE)?;
-    Ok(socket.into())
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    let said = question(&mut BufReader::new(&stream), "/")?;
+    let pod = http::field(&said, "Hostname").ok_or(io::ErrorKind::InvalidData)?;
+    let pod = pod.to_owned();
+    Ok((stream, pod))
 }
 
 fn ask(stream: &TcpStream, stop: &AtomicBool) -> io::Result<usize> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     let mut asked = 0;
     while !stop.load(Ordering::Relaxed) {
-        (&*stream).write_all(b"GET /bench HTTP/1.1\r\nHost: webpod\r\n\r\n")?;
-        answer(&mut reader)?;
+        question(&mut reader, "/bench")?;
         asked += 1;
         thread::sleep(INTERVAL);
     }
     Ok(asked)
 }
 
-/// Reads one response to its end (RFC 9112 section 6.3).
-fn answer(reader: &mut impl BufRead) -> io::Result<()> {
+/// Asks, and reads the answer to its end (RFC 9112 section 6.3).
+fn question(connection: &mut BufReader<&TcpStream>, path: &str) -> io::Result<String> {
+    let question = format!("GET {path} HTTP/1.1\r\nHost: webpod\r\n\r\n");
+    connection.get_mut().write_all(question.as_bytes())?;
     let mut length = 0;
     loop {
         let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
+        if connection.read_line(&mut line)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let line = line.trim_end().to_ascii_lowercase();
@@ -140,5 +165,11 @@ fn answer(reader: &mut impl BufRead) -> io::Result<()> {
                 .map_err(|_| io::ErrorKind::InvalidData)?;
         }
     }
-    io::copy(&mut reader.take(length), &mut io::sink()).map(|_| ())
+    let mut body = String::new();
+    connection.take(length).read_to_string(&mut body)?;
+    if body.len() as u64 == length {
+        Ok(body)
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
 }
