@@ -21,7 +21,7 @@ pub(crate) fn sessions_outlive_the_api_server(lab: &mut Lab) -> Result<(), Failu
         .last()
         .ok_or_else(|| Failure::Untrue("a pod of webpod runs".to_owned()))?;
     let sessions = Undisturbed::note(router)?;
-    let probe = Probe::start(router.namespace(), pod.address, Question::Connect(80))?;
+    let probe = Probe::start(router.namespace(), pod.address, Question::Request(80))?;
 
     lab.cluster.control_plane().stop_api_server()?;
     thread::sleep(OUTAGE);

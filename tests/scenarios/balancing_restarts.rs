@@ -27,6 +27,10 @@ const OUTAGE: Duration = Duration::from_secs(4);
 const OPEN: usize = 100;
 /// Services that are asked, and that have the open connections.
 const ASKED: usize = 12;
+/// Requests each second at least.
+const RATE: f64 = 190.0;
+/// From the end of the agents to the start of the next: a second is usual, of a kubelet that looks once in a second.
+const AWAY: Duration = Duration::from_secs(3);
 /// Where an agent says whether it is ready.
 const READY: &str = "http://127.0.0.1:9979/readyz";
 
@@ -65,16 +69,19 @@ fn outlive_their_agents(lab: &Lab, count: usize) -> Result<(), Failure> {
     let router = lab.router()?;
     let monitor = RouteMonitor::start(router.namespace())?;
     let before = router.kernel_routes()?;
-    let requests = Probe::connect(&client, vips.clone());
+    let requests = Probe::requests(&client, vips.clone());
     let connections = Connections::open(&client, SECOND_ADDRESS, &vips, OPEN)?;
     let harmed = harm(lab, count, begun);
     let unbroken = connections.finish_unbroken();
-    let lossless = requests.finish_without_loss();
+    let lossless = requests.finish_without_loss().and_then(|report| {
+        let rate = report.rate();
+        tell(&format!("{} requests, {rate:.1} each second", report.asked));
+        claim(rate >= RATE, || {
+            format!("{RATE} requests were sent each second, not {rate:.1}")
+        })
+    });
     let unchanged = monitor.finish_unchanged();
     harmed?;
-    if let Ok(report) = &lossless {
-        tell(&format!("{} requests", report.asked));
-    }
     // What became of the routes explains what became of the rest.
     let failures = [unchanged.err(), unbroken.err(), lossless.err()];
     let failures: Vec<_> = failures.iter().flatten().map(ToString::to_string).collect();
@@ -87,16 +94,26 @@ fn outlive_their_agents(lab: &Lab, count: usize) -> Result<(), Failure> {
 }
 
 fn harm(lab: &Lab, count: usize, begun: Instant) -> Result<(), Failure> {
-    let tell = |what| tell(&format!("{:.1} s {what}", begun.elapsed().as_secs_f64()));
-    tell("agents killed");
-    renewed(lab, || kill(lab).map(|_| ()))?;
-    tell("API server stopped, agents killed");
+    let stage = |what| tell(&format!("{:.1} s {what}", begun.elapsed().as_secs_f64()));
+    stage("agents killed");
+    renewed(lab, || {
+        let killed = kill(lab)?;
+        let away = started_again(lab, &killed)?;
+        tell(&format!(
+            "agents started again after {:.1} s",
+            away.as_secs_f64()
+        ));
+        claim(away <= AWAY, || {
+            format!("agents are started again within {AWAY:?}, not after {away:?}")
+        })
+    })?;
+    stage("API server stopped, agents killed");
     renewed(lab, || kill_without_api_server(lab))?;
-    tell("upgrade");
+    stage("upgrade");
     renewed(lab, || {
         lab.upgrade(&[&format!("podAnnotations.services=about-{count}")])
     })?;
-    tell("all is as before");
+    stage("all is as before");
     thread::sleep(AFTERWARDS);
     Ok(())
 }
@@ -122,8 +139,9 @@ fn kill_without_api_server(lab: &Lab) -> Result<(), Failure> {
     result
 }
 
-/// Every node has another agent than those that were killed, which knows that it knows nothing.
-fn ignorant(lab: &Lab, killed: &[u32]) -> Result<(), Failure> {
+/// Waits until every node has another agent than those that were killed just now, and tells how long that took.
+fn started_again(lab: &Lab, killed: &[u32]) -> Result<Duration, Failure> {
+    let start = Instant::now();
     for node in lab.cluster.nodes() {
         let awaited = format!("{} has an agent again", node.name());
         wait::until(PATIENCE, &awaited, || {
@@ -131,6 +149,12 @@ fn ignorant(lab: &Lab, killed: &[u32]) -> Result<(), Failure> {
             pid.filter(|pid| !killed.contains(pid))
         })?;
     }
+    Ok(start.elapsed())
+}
+
+/// The agents that are started again know that they know nothing.
+fn ignorant(lab: &Lab, killed: &[u32]) -> Result<(), Failure> {
+    started_again(lab, killed)?;
     thread::sleep(OUTAGE);
     for node in lab.cluster.nodes() {
         claim(!is_ready(node)?, || {

@@ -123,6 +123,19 @@ pub fn fetch_with_port(
     namespace.run(connect)?.map_err(Failure::socket(doing))
 }
 
+/// One request in this network namespace, whose answer must be a whole one that says yes; `patience` is that of each step.
+pub(crate) fn request(address: SocketAddr, patience: Duration) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(b"GET /bench HTTP/1.1\r\nHost: webpod\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let is_whole = answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n1");
+    is_whole
+        .then_some(())
+        .ok_or(io::ErrorKind::InvalidData.into())
+}
+
 fn get(mut stream: TcpStream) -> io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: webpod\r\nConnection: close\r\n\r\n")?;

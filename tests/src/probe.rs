@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ::lab::namespace::Namespace;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{Failure, claim};
+use crate::{Failure, claim, http};
 
 /// Between two questions: 200 each second.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -24,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub enum Question {
     /// An ICMP echo.
     Ping,
-    /// A new TCP connection to this port.
-    Connect(u16),
+    /// An HTTP request to this port, over a connection of its own.
+    Request(u16),
 }
 
 /// A stream of questions that runs until [`Probe::finish`].
@@ -37,10 +37,12 @@ pub struct Probe {
 }
 
 /// What came of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Report {
     /// How many questions were asked.
     pub asked: usize,
+    /// From the first to the last.
+    pub took: Duration,
     /// When those that stayed without an answer were asked, since the start.
     pub lost: Vec<Duration>,
 }
@@ -68,24 +70,21 @@ impl Probe {
                     move |stop| ping(&socket, stop),
                 ))
             }
-            Question::Connect(port) => Ok(Self::connect(
+            Question::Request(port) => Ok(Self::requests(
                 namespace,
                 vec![SocketAddr::new(target, port)],
             )),
         }
     }
 
-    /// Starts opening connections from `namespace` to `targets`, one after the other and again.
+    /// Starts sending requests from `namespace` to `targets`, one after the other and again, each over a connection of its own.
     #[must_use]
-    pub fn connect(namespace: &Namespace, targets: Vec<SocketAddr>) -> Self {
+    pub fn requests(namespace: &Namespace, targets: Vec<SocketAddr>) -> Self {
         let namespace = namespace.clone();
-        Self::spawn(format!("connection to {targets:?}"), move |stop| {
+        Self::spawn(format!("request to {targets:?}"), move |stop| {
             // Threads started inside stay inside; without the namespace there is nothing to lose.
-            let asked = namespace.run(|| connect(&targets, stop));
-            asked.unwrap_or(Report {
-                asked: 0,
-                lost: Vec::new(),
-            })
+            let asked = namespace.run(|| request(&targets, stop));
+            asked.unwrap_or_default()
         })
     }
 
@@ -124,6 +123,14 @@ impl Probe {
             format!("no {what} was lost: {report}")
         })?;
         Ok(report)
+    }
+}
+
+impl Report {
+    /// Questions per second.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.asked as f64 / self.took.as_secs_f64()
     }
 }
 
@@ -181,7 +188,7 @@ fn ping(socket: &Arc<Socket>, stop: &AtomicBool) -> Report {
     let waiting = Waiting::default();
     let over = AtomicBool::new(false);
     let v6 = socket.peer_addr().is_ok_and(|peer| peer.is_ipv6());
-    let asked = thread::scope(|scope| {
+    let (asked, took) = thread::scope(|scope| {
         scope.spawn(|| hear(socket, &waiting, start, &over));
         let mut number = 0;
         while !stop.load(Ordering::Relaxed) {
@@ -194,13 +201,15 @@ fn ping(socket: &Arc<Socket>, stop: &AtomicBool) -> Report {
             let _ = socket.send(&echo_request(number, v6));
             number += 1;
         }
+        let took = start.elapsed();
         thread::sleep(PATIENCE);
         over.store(true, Ordering::Relaxed);
-        number as usize
+        (number as usize, took)
     });
     let lost = waiting.into_inner().unwrap_or_else(PoisonError::into_inner);
     Report {
         asked,
+        took,
         lost: lost.into_values().collect(),
     }
 }
@@ -232,10 +241,10 @@ fn pace(start: Instant, number: u32) -> Duration {
     start.elapsed()
 }
 
-fn connect(targets: &[SocketAddr], stop: &AtomicBool) -> Report {
+fn request(targets: &[SocketAddr], stop: &AtomicBool) -> Report {
     let start = Instant::now();
     let lost = Mutex::new(Vec::new());
-    let asked = thread::scope(|scope| {
+    let (asked, took) = thread::scope(|scope| {
         let mut number = 0;
         for target in targets.iter().cycle() {
             if stop.load(Ordering::Relaxed) {
@@ -244,17 +253,17 @@ fn connect(targets: &[SocketAddr], stop: &AtomicBool) -> Report {
             let at = pace(start, number);
             let lost = &lost;
             scope.spawn(move || {
-                if TcpStream::connect_timeout(target, PATIENCE).is_err() {
+                if http::request(*target, PATIENCE).is_err() {
                     lost.lock().unwrap_or_else(PoisonError::into_inner).push(at);
                 }
             });
             number += 1;
         }
-        number as usize
+        (number as usize, start.elapsed())
     });
     let mut lost = lost.into_inner().unwrap_or_else(PoisonError::into_inner);
     lost.sort();
-    Report { asked, lost }
+    Report { asked, took, lost }
 }
 
 #[cfg(test)]
@@ -264,7 +273,11 @@ mod tests {
     #[test]
     fn losses_in_a_row_are_told_as_one_span() {
         let lost = [100, 105, 110, 900].map(Duration::from_millis).to_vec();
-        let report = Report { asked: 200, lost };
+        let report = Report {
+            asked: 200,
+            took: Duration::from_secs(1),
+            lost,
+        };
         assert_eq!(
             report.to_string(),
             "4 of 200 lost, from 0.100 to 0.110 s, from 0.900 to 0.900 s"
