@@ -1,5 +1,5 @@
-//! Others use the same hooks: a traffic-control filter on a node's uplinks and a masquerade rule, such as CNIs have, work on beside the
-//! load balancer, and it beside them.
+//! Others use the same hooks: a program and a traffic-control filter at a node's uplink and a masquerade rule, such as CNIs have, work on
+//! beside the load balancer, and it beside them.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -19,8 +19,11 @@ const PORT: u16 = 9000;
 const FILTERED: u16 = 4444;
 /// A connection attempt without an answer for so long has been dropped.
 const SILENCE: Duration = Duration::from_millis(800);
+/// Requests to each node, and packets of one in each direction at least: those of the handshake and of the question, or of the answer.
+const REQUESTS: u64 = 10;
+const PACKETS: u64 = 2;
 
-pub(crate) fn filters_and_masquerading_work_on(lab: &mut Lab) -> Result<(), Failure> {
+pub(crate) fn programs_filters_and_masquerading_work_on(lab: &mut Lab) -> Result<(), Failure> {
     balancing::published(lab)?;
     services::patch(lab, r#"{"spec":{"externalTrafficPolicy":"Local"}}"#)?;
     services::await_routes(lab, &services::sorted(node_addresses(lab)))?;
@@ -28,7 +31,7 @@ pub(crate) fn filters_and_masquerading_work_on(lab: &mut Lab) -> Result<(), Fail
     for node in &nodes {
         others(&lab.cluster.machine(&node.name)?, node)?;
     }
-    let result = both_work(lab, &nodes);
+    let result = programs_work(lab).and_then(|()| both_work(lab, &nodes));
     for node in &nodes {
         let machine = lab.cluster.machine(&node.name)?;
         machine.exec(["nft", "delete", "table", "ip", "somebody"])?;
@@ -45,6 +48,33 @@ pub(crate) fn foreign(lab: &Lab) -> Result<Vec<Foreign>, Failure> {
         Foreign::settle(node.machine(), gateway)
     });
     foreign.collect()
+}
+
+/// Programs of somebody else, attached after ours, see the packets that ours translate, in both directions.
+fn programs_work(lab: &Lab) -> Result<(), Failure> {
+    let client = lab.cluster.machine(HOST_BEHIND)?;
+    let node_port = balancing::node_port(lab)?;
+    for (node, foreign) in lab.cluster.nodes().iter().zip(foreign(lab)?) {
+        let before = foreign.packets()?;
+        for _ in 0..REQUESTS {
+            let target = SocketAddr::new(address(node.spec()), node_port);
+            http::fetch_from(client.namespace(), target)?;
+        }
+        let after = foreign.packets()?;
+        let seen = before
+            .iter()
+            .zip(&after)
+            .map(|(before, after)| after - before);
+        let seen: Vec<u64> = seen.collect();
+        claim(seen.iter().all(|seen| *seen >= PACKETS * REQUESTS), || {
+            format!(
+                "programs of others on {} see {REQUESTS} requests and answers, not {seen:?} packets",
+                node.name()
+            )
+        })?;
+        foreign.verify()?;
+    }
+    Ok(())
 }
 
 fn both_work(lab: &Lab, nodes: &[NodeSpec]) -> Result<(), Failure> {

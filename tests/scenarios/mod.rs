@@ -199,8 +199,8 @@ pub(crate) const SUITES: &[Suite] = &[
                 cold_start::is_quick,
             ),
             scenario(
-                "filters_and_masquerading_of_others_work_on",
-                beside_others::filters_and_masquerading_work_on,
+                "programs_filters_and_masquerading_of_others_work_on",
+                beside_others::programs_filters_and_masquerading_work_on,
             ),
             scenario(
                 "each_profile_has_exactly_its_capabilities",
