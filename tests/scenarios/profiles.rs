@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use lab::error::Error;
+use lab::node::Node;
 use scenarios::lab::{NAMESPACE, PATIENCE};
 use scenarios::peering::{self, Undisturbed, address, node_addresses, node_configs, pod_cidr};
 use scenarios::{Failure, Lab, claim, eventually};
@@ -17,25 +18,35 @@ const NET_ADMIN: u64 = 1 << 12;
 const PERFMON: u64 = 1 << 38;
 const BPF: u64 = 1 << 39;
 
+/// Values of each profile, whether its agents are of root, and their capabilities.
+const PROFILES: [(&[&str], bool, u64); 3] = [
+    (
+        &["tombolo.profile=advertise", "kubeProxyReplacement=false"],
+        false,
+        0,
+    ),
+    (
+        &["tombolo.profile=routes", "kubeProxyReplacement=false"],
+        true,
+        NET_ADMIN,
+    ),
+    (&["tombolo.profile=full"], true, NET_ADMIN | BPF | PERFMON),
+];
+
 pub(crate) fn have_exactly_their_capabilities(lab: &mut Lab) -> Result<(), Failure> {
-    for (values, capabilities) in [
-        (
-            &["tombolo.profile=advertise", "kubeProxyReplacement=false"][..],
-            0,
-        ),
-        (
-            &["tombolo.profile=routes", "kubeProxyReplacement=false"],
-            NET_ADMIN,
-        ),
-        (&["tombolo.profile=full"], NET_ADMIN | BPF | PERFMON),
-    ] {
+    for (values, root, capabilities) in PROFILES {
         lab.upgrade(values)?;
-        let effective = effective(lab)?;
-        claim(effective == capabilities, || {
-            format!(
-                "an agent of {values:?} has the capabilities {capabilities:x}, not {effective:x}"
-            )
-        })?;
+        for node in lab.cluster.nodes() {
+            let agent = Privileges::of_agent(lab, node)?;
+            let is_so = (agent.user == 0) == root
+                && [agent.effective, agent.permitted, agent.bounding] == [capabilities; 3];
+            claim(is_so, || {
+                format!(
+                    "the agent of {values:?} on {} is of root ({root}) with capabilities {capabilities:x}: {agent:x?}",
+                    node.name()
+                )
+            })?;
+        }
     }
     Ok(())
 }
@@ -120,18 +131,36 @@ fn does_the_rest(lab: &Lab, installs_routes: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The effective capabilities of the first node's agent.
-fn effective(lab: &Lab) -> Result<u64, Failure> {
-    let node = &lab.cluster.topology().nodes[0].name;
-    let agent = lab.agent(node)?;
-    let pid = lab
-        .cluster
-        .container_pid(NAMESPACE, &agent.name, &agent.container)?;
-    let path = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(&path).map_err(Error::file(&path))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let bits = line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
-    bits.ok_or_else(|| Failure::Untrue(format!("{path} tells the capabilities")))
+/// What a process may do (proc_pid_status(5)).
+#[derive(Debug)]
+struct Privileges {
+    /// The effective user.
+    user: u64,
+    effective: u64,
+    permitted: u64,
+    /// What a program that it starts could have at most.
+    bounding: u64,
+}
+
+impl Privileges {
+    fn of_agent(lab: &Lab, node: &Node) -> Result<Self, Failure> {
+        let pid = lab.agent_process(node)?;
+        let pid = pid.ok_or_else(|| Failure::Untrue(format!("{} has an agent", node.name())))?;
+        let path = format!("/proc/{pid}/status");
+        let status = fs::read_to_string(&path).map_err(Error::file(&path))?;
+        let field = |name: &str, word, radix| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let text = line.and_then(|line| line.split_whitespace().nth(word));
+            let number = text.and_then(|text| u64::from_str_radix(text, radix).ok());
+            number.ok_or_else(|| Failure::Untrue(format!("{path} tells {name}")))
+        };
+        Ok(Self {
+            user: field("Uid:", 1, 10)?,
+            effective: field("CapEff:", 0, 16)?,
+            permitted: field("CapPrm:", 0, 16)?,
+            bounding: field("CapBnd:", 0, 16)?,
+        })
+    }
 }
 
 /// Waits until a condition of every NodeConfig has all of `words` in its message.
