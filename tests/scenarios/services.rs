@@ -15,6 +15,24 @@ use serde_json::Value;
 
 /// The lowest address of the published pool that is not reserved.
 pub(crate) const ADDRESS: &str = "172.16.1.1";
+/// An address of the Service's that nobody gave it.
+const EXTERNAL: &str = "203.0.113.80";
+/// An advertisement of the addresses that the published one leaves out.
+const OTHER_KINDS: &str = "apiVersion: cilium.io/v2
+kind: CiliumBGPAdvertisement
+metadata:
+  name: other-kinds
+  labels:
+    advertise: bgp
+spec:
+  advertisements:
+  - advertisementType: Service
+    service:
+      addresses: [ClusterIP, ExternalIP]
+    selector:
+      matchLabels:
+        app: webpod
+";
 /// From a change to the router's kernel.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -49,13 +67,28 @@ pub(crate) fn is_given_an_address_and_announced(lab: &mut Lab) -> Result<(), Fai
     await_routes(lab, &three)?;
 
     patch(lab, r#"{"spec":{"type":"ClusterIP"}}"#)?;
+    let address: IpAddr = ADDRESS.parse().expect("an address");
+    peering::await_no_kernel_route(lab.router()?, address.into(), SOON)?;
+    await_available(lab, "254")?;
+    other_kinds_are_announced(lab, &all)
+}
+
+/// The addresses within the cluster and those from elsewhere are announced while an advertisement names their kinds.
+fn other_kinds_are_announced(lab: &Lab, nodes: &[IpAddr]) -> Result<(), Failure> {
+    let external = format!(r#"{{"spec":{{"externalIPs":["{EXTERNAL}"]}}}}"#);
+    patch(lab, &external)?;
     let router = lab.router()?;
-    peering::await_no_kernel_route(
-        router,
-        format!("{ADDRESS}/32").parse().expect("a prefix"),
-        SOON,
-    )?;
-    await_available(lab, "254")
+    let addresses = [cluster_ip(lab)?, EXTERNAL.parse().expect("an address")];
+    lab.cluster.apply(OTHER_KINDS)?;
+    for address in addresses {
+        peering::await_next_hops(router, address.into(), nodes, SOON)?;
+    }
+    lab.cluster
+        .kubectl(["delete", "ciliumbgpadvertisement", "other-kinds"])?;
+    for address in addresses {
+        peering::await_no_kernel_route(router, address.into(), SOON)?;
+    }
+    patch(lab, r#"{"spec":{"externalIPs":null}}"#)
 }
 
 /// The address of webpod within the cluster.
