@@ -36,6 +36,15 @@ spec:
     action: Accept
 "#;
 
+/// The same as values of the chart, and as narrow as they can be.
+const IMPORT_VALUES: [&str; 5] = [
+    "tombolo.routeImport.enabled=true",
+    "tombolo.routeImport.instances={instance-65001}",
+    "tombolo.routeImport.peers={tor-switch}",
+    "tombolo.routeImport.families[0].afi=ipv4",
+    "tombolo.routeImport.families[0].safi=unicast",
+];
+
 pub(crate) fn join_pods_nodes_and_hosts(lab: &mut Lab) -> Result<(), Failure> {
     lab.workload()?;
     peering::as_published(lab)?;
@@ -45,7 +54,7 @@ pub(crate) fn join_pods_nodes_and_hosts(lab: &mut Lab) -> Result<(), Failure> {
     let addresses = pods.iter().map(|pod| SocketAddr::new(pod.address, 80));
     reaches_none(client.namespace(), addresses)?;
 
-    lab.cluster.apply(IMPORT)?;
+    lab.upgrade(&IMPORT_VALUES)?;
     await_learned(lab, &[BEHIND])?;
     fetch_all(client.namespace(), &pods)?;
     curl_pod_reaches(lab, &pods)?;
@@ -55,7 +64,7 @@ pub(crate) fn join_pods_nodes_and_hosts(lab: &mut Lab) -> Result<(), Failure> {
         format!("routes of others are as before: {before:#?}")
     })?;
 
-    lab.cluster.kubectl(["delete", "bgprouteimport", "all"])?;
+    lab.upgrade(&[])?;
     await_no_learned(lab)?;
     claim(foreign_routes(lab)? == before, || {
         format!("routes of others are as before: {before:#?}")
