@@ -78,6 +78,15 @@ impl<F: Family> Flow<F> {
         now.wrapping_sub(self.last_seen) as i32 > timeout as i32
     }
 
+    /// Makes it one of which the other direction was seen: its own first packet of the second finds its own next hop.
+    #[inline(always)]
+    pub(crate) fn be_seen(&mut self, now: u32, config: &Config) {
+        if self.last_seen != now {
+            self.last_seen = now;
+            self.epoch = config.epoch.wrapping_sub(1);
+        }
+    }
+
     /// Counts a packet. Packets of one flow come on one processor as a rule; where not, a count may be lost, which is cheaper than
     /// an atomic addition for all.
     #[inline(always)]
@@ -144,11 +153,7 @@ pub(crate) fn keep<F: Family>(
     if !is_twin(key, twin) {
         return false;
     }
-    if twin.last_seen != now {
-        twin.last_seen = now;
-        // It is seen, but its own first packet of the second finds its own next hop.
-        twin.epoch = config.epoch.wrapping_sub(1);
-    }
+    twin.be_seen(now, config);
     twin.flags |= answered;
     if tcp_flags & (FIN | RST) != 0 {
         // After one of them the tuple may be used for a new connection; after RST, or a FIN of each side, nothing more is expected.

@@ -236,6 +236,7 @@ fn open<F: Family, const INSIDE: bool>(skb: Skb, packet: &Packet<F>, config: &Co
     let mut key = client.of_kind(FlowKind::Reply);
     aim::<F, INSIDE>(&mut key, client, backend, config);
     let mut hop = NextHop::STACK;
+    let mut made = Reason::NewFlow;
     let Some(entry) = scratch::<F>() else {
         return drop(Reason::TableFull);
     };
@@ -266,8 +267,9 @@ fn open<F: Family, const INSIDE: bool>(skb: Skb, packet: &Packet<F>, config: &Co
             _ => return drop(Reason::NoSnatAddress),
         }
         entry.difference = difference_of(&key, client);
-        if !snat::claim(skb, client, &mut key, entry, config) {
-            return drop(Reason::NoSnatPort);
+        match snat::claim(skb, packet, &mut key, entry, config) {
+            Some(reason) => made = reason,
+            None => return drop(Reason::NoSnatPort),
         }
     }
     // The entry of the forward direction, in the same memory.
@@ -280,7 +282,7 @@ fn open<F: Family, const INSIDE: bool>(skb: Skb, packet: &Packet<F>, config: &Co
         F::remove_flow(&key);
         return drop(Reason::TableFull);
     }
-    count(Reason::NewFlow);
+    count(made);
     PROCEED
 }
 

@@ -2,13 +2,14 @@
 
 use crate::family::{Family, Flow, Ports, Tuple, same};
 use crate::flow::forget;
+use crate::parse::Packet;
 use crate::select::scale;
 use crate::skb::Skb;
 use aya_ebpf::bindings::{BPF_F_CURRENT_NETNS, BPF_NOEXIST, bpf_sock};
 use aya_ebpf::helpers::generated::{
     bpf_loop, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp,
 };
-use lb_abi::{Config, UDP, flow_flags, flow_hash};
+use lb_abi::{Config, Reason, UDP, flow_flags, flow_hash};
 
 /// Ports that are tried for one flow.
 const TRIES: u32 = 16;
@@ -18,8 +19,8 @@ const STEP: u32 = 7919;
 /// No place among the ports.
 const NOWHERE: u32 = u32::MAX;
 
-/// Finds a source port for the tuple in `key`, the client's own where it is free, and makes the reply's entry under it. False where no
-/// tried port is free.
+/// Finds a source port for the tuple in `key`, the client's own where it is free, and makes the reply's entry under it. `None` where no
+/// tried port is free; [`Reason::Healed`] where the flow has lost its other entry only, and goes on with the port and the flags it had.
 ///
 /// The backend remembers a connection that is over for a while, and may refuse the next one of the same tuple (RFC 9293 section 3.6.1). So
 /// its port is taken only where no other is free: that of the connection that has been over for longest.
@@ -28,15 +29,16 @@ const NOWHERE: u32 = u32::MAX;
 #[inline(never)]
 pub(crate) fn claim<F: Family>(
     skb: Skb,
-    client: &Tuple<F>,
+    packet: &Packet<F>,
     key: &mut Tuple<F>,
-    reply: &Flow<F>,
+    reply: &mut Flow<F>,
     config: &Config,
-) -> bool {
+) -> Option<Reason> {
+    let client = &packet.tuple;
     let least = config.snat_port_min as u32;
     let size = (config.snat_port_max as u32 + 1).saturating_sub(least);
     if size == 0 {
-        return false;
+        return None;
     }
     let own = u16::from_be(client.ports.source()) as u32;
     let hash = flow_hash(
@@ -57,10 +59,11 @@ pub(crate) fn claim<F: Family>(
         key,
         reply,
         config,
+        is_first: packet.is_syn(),
         size,
         place,
         next,
-        found: 0,
+        found: None,
         over: NOWHERE,
         over_for: 0,
     };
@@ -68,7 +71,9 @@ pub(crate) fn claim<F: Family>(
     // SAFETY: the kernel calls the function with the pointer, while this one waits.
     unsafe {
         bpf_loop(TRIES, attempt::<F> as *mut _, search.cast(), 0);
-        (*search).found != 0 || (*search).take_from_one_that_is_over()
+        (*search)
+            .found
+            .or_else(|| (*search).take_from_one_that_is_over())
     }
 }
 
@@ -76,12 +81,14 @@ pub(crate) fn claim<F: Family>(
 struct Search<'a, F: Family> {
     skb: Skb,
     key: &'a mut Tuple<F>,
-    reply: &'a Flow<F>,
+    reply: &'a mut Flow<F>,
     config: &'a Config,
+    /// The packet asks for a connection, so that it is of none that is there.
+    is_first: bool,
     size: u32,
     place: u32,
     next: u32,
-    found: u32,
+    found: Option<Reason>,
     /// Place of the port whose connection has been over for longest, and for how many seconds.
     over: u32,
     over_for: u32,
@@ -96,29 +103,34 @@ impl<F: Family> Search<'_, F> {
     }
 
     #[inline(always)]
-    fn insert(&self) -> bool {
-        F::insert_flow(self.key, self.reply, BPF_NOEXIST as u64)
+    fn insert(&self) -> Option<Reason> {
+        F::insert_flow(self.key, self.reply, BPF_NOEXIST as u64).then_some(Reason::NewFlow)
     }
 
     /// Makes the entry where there is none, or one that has expired, or one of an earlier connection of the very same client and frontend,
-    /// to which the next is known by its sequence number and time stamp.
+    /// to which the next is known by its sequence number and time stamp. Where that one still goes on, the packet is its.
     #[inline(always)]
-    fn take(&mut self) -> bool {
-        if self.insert() {
-            return true;
+    fn take(&mut self) -> Option<Reason> {
+        if let Some(made) = self.insert() {
+            return Some(made);
         }
         let now = self.reply.last_seen;
         if let Some(present) = F::flow(self.key) {
+            let is_expired = present.is_expired(self.key.protocol, now, self.config);
+            let is_same_client = self.is_same_client(present);
+            if is_same_client && !is_expired && !self.is_first {
+                self.reply.flags = present.flags;
+                present.be_seen(now, self.config);
+                return Some(Reason::Healed);
+            }
             let is_over = present.has(flow_flags::CLOSED);
-            let is_free = present.is_expired(self.key.protocol, now, self.config)
-                || (is_over && self.is_same_client(present));
-            if !is_free {
+            if !is_expired && !(is_over && is_same_client) {
                 let over_for = now.wrapping_sub(present.last_seen);
                 if is_over && (self.over == NOWHERE || over_for > self.over_for) {
                     self.over = self.place;
                     self.over_for = over_for;
                 }
-                return false;
+                return None;
             }
             forget(self.key, present);
         }
@@ -134,14 +146,14 @@ impl<F: Family> Search<'_, F> {
     }
 
     #[inline(always)]
-    fn take_from_one_that_is_over(&mut self) -> bool {
+    fn take_from_one_that_is_over(&mut self) -> Option<Reason> {
         if self.over == NOWHERE {
-            return false;
+            return None;
         }
         self.set_port(self.over);
         if let Some(present) = F::flow(self.key) {
             if !present.has(flow_flags::CLOSED) {
-                return false;
+                return None;
             }
             forget(self.key, present);
         }
@@ -154,9 +166,11 @@ unsafe extern "C" fn attempt<F: Family>(_: u64, search: *mut Search<'_, F>) -> i
     // SAFETY: `claim` hands it over and does not touch it meanwhile.
     let search = unsafe { &mut *search };
     search.set_port(search.place);
-    if !is_used_by_host(search.skb, search.key) && search.take() {
-        search.found = 1;
-        return 1;
+    if !is_used_by_host(search.skb, search.key) {
+        search.found = search.take();
+        if search.found.is_some() {
+            return 1;
+        }
     }
     search.place = search.next;
     // Checked, because a panic would be a function without an end, which the kernel refuses.

@@ -223,6 +223,19 @@ impl Passage<'_> {
         if range.contains(&own) && is_free(&own) {
             return Ok(own);
         }
+        // A flow that has lost its other entry is found again where the search begins.
+        let is_own_flow = |port: &u16| {
+            let tuple = Tuple {
+                source: (source, *port),
+                destination: to,
+                protocol: headers.protocol,
+            };
+            !self.model.sockets.contains(&tuple) && self.adopted(headers, tuple).is_some()
+        };
+        let first = self.first_port(headers);
+        if is_own_flow(&first) {
+            return Ok(first);
+        }
         let given = self.given.forward(Tuple::of(headers));
         let given = given.map(|flow| flow.source.1);
         let given = given.filter(|port| range.contains(port));
@@ -232,10 +245,40 @@ impl Passage<'_> {
             taken.count() == range.len().min(16)
         };
         given
-            .filter(|port| is_free(port) || owner(port) == Owner::Over && is_full())
+            .filter(|port| {
+                is_own_flow(port) || is_free(port) || owner(port) == Owner::Over && is_full()
+            })
             .or_else(|| range.clone().find(is_free))
             .or_else(|| range.clone().find(|port| owner(port) == Owner::Over))
             .ok_or(Reason::NoSnatPort)
+    }
+
+    /// The port that is tried first: the client's own where it is in the range, else one by a hash of the client.
+    fn first_port(&self, headers: &Headers) -> u16 {
+        let config = &self.model.tables.config;
+        let range = config.snat_port_min..=config.snat_port_max;
+        if range.contains(&headers.source.1) {
+            return headers.source.1;
+        }
+        // Both ports as they lie in the packet.
+        let [a, b] = headers.source.1.to_be_bytes();
+        let [c, d] = headers.destination.1.to_be_bytes();
+        let hash = flow_hash(
+            config.hash_seed,
+            &words(headers.source.0),
+            u32::from_ne_bytes([a, b, c, d]),
+            headers.protocol,
+        );
+        let place = (u64::from(hash) * range.len() as u64) >> 32;
+        config.snat_port_min + u16::try_from(place).unwrap()
+    }
+
+    /// The Reply entry of the packet's own flow, whose Forward entry is lost.
+    fn adopted(&self, headers: &Headers, tuple: Tuple) -> Option<Flow> {
+        let asked = (headers.destination, headers.source);
+        let flow = self.model.live(tuple.reply(), self.input.now)?;
+        let is_same = (flow.source, flow.destination) == asked && flow.has(flow_flags::SNAT);
+        (is_same && !headers.is_syn()).then_some(flow)
     }
 
     fn make(
@@ -264,20 +307,43 @@ impl Passage<'_> {
         };
         let tuple = Tuple::of(headers);
         let reply_key = flow.becomes(headers.protocol).reply();
-        // Whoever had that tuple has lost it.
-        self.forget(reply_key);
-        let reply = Flow {
-            source: tuple.destination,
-            destination: tuple.source,
-            // So that its first packet finds its way, and tells this entry that there is an answer.
-            epoch: epoch.wrapping_sub(1),
-            ..flow
+        let adopted = self
+            .adopted(headers, reply_key.0)
+            .filter(|_| flow.has(flow_flags::SNAT));
+        let reply = match adopted {
+            Some(reply) => {
+                flow.flags = reply.flags;
+                let is_seen = reply.last_seen == self.input.now;
+                Flow {
+                    last_seen: self.input.now,
+                    epoch: if is_seen {
+                        reply.epoch
+                    } else {
+                        epoch.wrapping_sub(1)
+                    },
+                    ..reply
+                }
+            }
+            None => {
+                // Whoever had that tuple has lost it.
+                self.forget(reply_key);
+                Flow {
+                    source: tuple.destination,
+                    destination: tuple.source,
+                    // So that its first packet finds its way, and tells this entry that there is an answer.
+                    epoch: epoch.wrapping_sub(1),
+                    ..flow
+                }
+            }
         };
         self.model.flows.insert(reply_key, reply);
         if let Some(route) = &plan.route {
             flow.leave_by(route);
         }
-        self.count(Reason::NewFlow);
+        self.count(match adopted {
+            Some(_) => Reason::Healed,
+            None => Reason::NewFlow,
+        });
         self.send(headers, tuple.forward(), flow)
     }
 }

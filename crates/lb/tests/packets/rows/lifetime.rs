@@ -382,6 +382,62 @@ pub(crate) const HEALING: &[Row] = &[
             s.arrives(&data).is_redirected_as(&expected).counts(&[]);
         },
     ),
+    (
+        "a lost Forward entry of a replaced client is made anew by the client's packet",
+        |s| {
+            for port in [HIGH, LOW] {
+                let syn = s.syn(port, s.web(number::REMOTE));
+                s.arrives(&syn);
+                let source = s.forward(&syn).source;
+                let pod = web_of(s.cast.remote_pod);
+                s.arrives(&Packet::tcp(pod, source, SYN | ACK));
+                s.evict(tuple(&syn).forward());
+                s.seconds_pass(5);
+                let data = syn.clone().flags(ACK);
+                let expected = data.clone().from(source).to(pod).hop_limit(63);
+                s.arrives(&data)
+                    .is_redirected_as(&expected)
+                    .counts(&[Reason::Healed]);
+                assert!(s.forward(&syn).has(flow_flags::ANSWERED));
+                s.arrives(&Packet::tcp(pod, source, ACK))
+                    .is_redirected_as(&data.turned().hop_limit(63));
+            }
+            assert_eq!(s.flow_count(), 4);
+        },
+    ),
+    (
+        "a lost Forward entry of a replaced client's datagrams is made anew by the client's",
+        |s| {
+            for port in [HIGH, LOW] {
+                let question = s.datagram(port, s.dns(number::REMOTE));
+                s.arrives(&question);
+                let source = s.forward(&question).source;
+                s.evict(tuple(&question).forward());
+                s.arrives(&question).counts(&[Reason::Healed]);
+                assert_eq!(s.forward(&question).source, source);
+            }
+            assert_eq!(s.flow_count(), 4);
+        },
+    ),
+    (
+        "a SYN without a Forward entry is a connection of its own, with a port of its own",
+        |s| {
+            let syn = s.connect_remote();
+            s.evict(tuple(&syn).forward());
+            s.arrives(&syn).counts(&[Reason::NewFlow]);
+            assert_ne!(s.forward(&syn).source, s.node_end(HIGH));
+        },
+    ),
+    (
+        "a lost Forward entry is not made anew from that of another client",
+        |s| {
+            let syn = s.connect_remote();
+            s.evict(tuple(&syn).forward());
+            let other = syn.clone().from((s.cast.other_client, HIGH)).flags(ACK);
+            s.arrives(&other).counts(&[Reason::NewFlow]);
+            assert_ne!(s.forward(&other).source, s.node_end(HIGH));
+        },
+    ),
     ("nothing is looked for twice in a second", |s| {
         let syn = connect(s);
         s.evict(s.twin(&syn));
