@@ -18,6 +18,7 @@
 mod family;
 mod flow;
 mod forward;
+mod host;
 mod maps;
 mod next_hop;
 mod parse;

@@ -72,6 +72,13 @@ impl Skb {
         unsafe { (*self.0).ifindex }
     }
 
+    /// Whether a process of this machine sends it: what came by an interface and is sent on keeps that one's number.
+    #[inline(always)]
+    pub(crate) fn is_from_host(self) -> bool {
+        // SAFETY: as in `len`.
+        unsafe { (*self.0).ingress_ifindex == 0 }
+    }
+
     /// The start of the frame, of which the first `length` bytes may be read and written.
     #[inline(always)]
     pub(crate) fn frame(self, length: usize) -> Option<*mut u8> {

@@ -2,6 +2,7 @@
 
 use crate::family::Family;
 use crate::forward::{end_flow_of, forward, reply, send, take_over};
+use crate::host;
 use crate::maps::{config, filter_holds};
 use crate::parse::{Content, Locate, Packet, addresses};
 use crate::ping;
@@ -106,7 +107,7 @@ pub(crate) fn egress<F: Locate>(skb: Skb) -> Verdict {
     let [source, _] = unsafe { &*addresses };
     let hash = AddressHash::of(source.as_ref());
     if !filter_holds(FILTER_BACKENDS, hash.bit()) {
-        return NEXT;
+        return host::leave::<F>(skb);
     }
     let Some(config) = config() else {
         return NEXT;
@@ -114,14 +115,14 @@ pub(crate) fn egress<F: Locate>(skb: Skb) -> Verdict {
     let Ok(packet) = Packet::<F>::read(skb) else {
         return NEXT;
     };
-    // A pod asks others as well.
+    // A pod asks others as well, and so does the host, whose address may be a backend's.
     let bit = hash.row_bit(packet.tuple.ports.source(), packet.tuple.protocol);
     if !filter_holds(FILTER_BACKENDS, bit) {
-        return NEXT;
+        return host::leave::<F>(skb);
     }
     match reply(skb, packet, config) {
         Ok(flow) => send(skb, packet, flow, FlowKind::Reply),
-        Err(PROCEED) => NEXT,
+        Err(PROCEED) => host::leave::<F>(skb),
         Err(verdict) => verdict,
     }
 }

@@ -152,7 +152,7 @@ impl Bench {
         );
         self.both(
             &name("not ours, out of the node"),
-            Hook::UplinkOut,
+            Hook::HostOut,
             &Packet::tcp((cast.node, 40_000), (cast.client, 443), ACK).bytes(),
             Beside::default(),
         );

@@ -261,6 +261,11 @@ impl Scene<'_, '_> {
         self.send(Hook::UplinkOut, self.stage.interfaces.uplink, frame)
     }
 
+    /// The host sends it, by the uplink.
+    pub(crate) fn host_sends(&mut self, packet: &Packet) -> Sent {
+        self.send(Hook::HostOut, self.stage.interfaces.uplink, packet.bytes())
+    }
+
     /// A pod sends it.
     pub(crate) fn pod_sends(&mut self, packet: &Packet) -> Sent {
         self.pod_sends_raw(packet.bytes())

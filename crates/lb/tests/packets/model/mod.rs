@@ -22,13 +22,22 @@ use tables::Tables;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hook {
     UplinkIn,
+    /// What came by another interface.
     UplinkOut,
+    /// The same hook, for what the host itself sends.
+    HostOut,
     PodIn,
     PodOut,
 }
 
 impl Hook {
-    pub(crate) const ALL: [Self; 4] = [Self::UplinkIn, Self::UplinkOut, Self::PodIn, Self::PodOut];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::UplinkIn,
+        Self::UplinkOut,
+        Self::HostOut,
+        Self::PodIn,
+        Self::PodOut,
+    ];
 }
 
 /// What becomes of it.
@@ -193,7 +202,7 @@ impl Model {
         };
         let verdict = match input.hook {
             Hook::UplinkIn | Hook::PodIn => passage.incoming(),
-            Hook::UplinkOut | Hook::PodOut => passage.outgoing(),
+            Hook::UplinkOut | Hook::HostOut | Hook::PodOut => passage.outgoing(),
         };
         Outcome {
             verdict,

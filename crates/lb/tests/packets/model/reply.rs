@@ -1,6 +1,6 @@
 //! From the backend back to the client.
 
-use lb_abi::{FILTER_BACKENDS, Reason, flow_flags};
+use lb_abi::{FILTER_BACKENDS, Reason, UDP, flow_flags};
 
 use super::parse::{self, Headers, Sight};
 use super::{Hook, Passage, Tuple, Verdict};
@@ -23,12 +23,43 @@ impl Passage<'_> {
         let Sight::Flow(headers) = parse::parse(self.input.frame) else {
             return Verdict::Next;
         };
-        let is_uplink = self.input.hook == Hook::UplinkOut;
+        let is_uplink = self.input.hook != Hook::PodOut;
         let tables = &self.model.tables;
-        if is_uplink && !tables.passes_filter(FILTER_BACKENDS, headers.source.0) {
-            return Verdict::Next;
+        if !is_uplink || tables.passes_filter(FILTER_BACKENDS, headers.source.0) {
+            if let Some(verdict) = self.reply(&headers) {
+                return verdict;
+            }
         }
-        self.reply(&headers).unwrap_or(Verdict::Next)
+        if self.input.hook == Hook::HostOut {
+            self.give_way(&headers);
+        }
+        Verdict::Next
+    }
+
+    /// The host begins to speak to a backend with the tuple of a flow that is over, or whose datagrams have ceased.
+    fn give_way(&mut self, headers: &Headers) {
+        let config = self.model.tables.config;
+        let is_datagram = headers.protocol == UDP;
+        let is_first = is_datagram || headers.is_syn();
+        let key = Tuple::of(headers).reply();
+        let Some(flow) = self.model.flows.get(&key).copied() else {
+            return;
+        };
+        let age = i64::from(self.input.now) - i64::from(flow.last_seen);
+        let is_over = if is_datagram {
+            age > i64::from(config.closing_timeout)
+        } else {
+            flow.has(flow_flags::CLOSED)
+        };
+        let is_over = is_over
+            || self
+                .model
+                .is_expired(&flow, headers.protocol, self.input.now);
+        let is_in_range = headers.source.1 >= config.snat_port_min;
+        if is_first && is_in_range && flow.has(flow_flags::SNAT) && is_over {
+            self.forget(key);
+            self.count(Reason::DirectTakeover);
+        }
     }
 
     /// A packet that may have a Reply entry; `None` where it is no reply.

@@ -137,6 +137,12 @@ impl<'a> Generator<'a> {
             return self.of_anybody();
         };
         let internal = flow.has(flow_flags::INTERNAL);
+        let is_of_reply = kind == FlowKind::Reply as u8;
+        if is_of_reply && flow.has(flow_flags::SNAT) && self.random.one_in(8) {
+            // The host has chosen the port as well.
+            let packet = self.packet_between(tuple.protocol, tuple.source, tuple.destination);
+            return self.finish(Hook::HostOut, packet);
+        }
         let (source, destination, hook) = if kind == FlowKind::Forward as u8 {
             let hook = if internal {
                 Hook::PodIn
@@ -156,12 +162,16 @@ impl<'a> Generator<'a> {
             };
             (tuple.destination, tuple.source, hook)
         };
-        let packet = if tuple.protocol == TCP {
+        let packet = self.packet_between(tuple.protocol, source, destination);
+        self.finish(hook, packet)
+    }
+
+    fn packet_between(&mut self, protocol: u8, source: End, destination: End) -> Packet {
+        if protocol == TCP {
             Packet::tcp(source, destination, self.random.pick(&FLAGS))
         } else {
             Packet::udp(source, destination)
-        };
-        self.finish(hook, packet)
+        }
     }
 
     /// A packet from somebody to somebody.
@@ -305,8 +315,7 @@ impl<'a> Generator<'a> {
         let mut frame: Vec<u8> = (0..length).map(|_| self.random.octet()).collect();
         let kind = self.random.pick(&[[8, 0], [0x86, 0xdd], [8, 6]]);
         frame[12..14].copy_from_slice(&kind);
-        let hooks = [Hook::UplinkIn, Hook::UplinkOut, Hook::PodIn, Hook::PodOut];
-        let hook = self.random.pick(&hooks);
+        let hook = self.random.pick(&Hook::ALL);
         Event::Packet { hook, frame }
     }
 }

@@ -118,7 +118,7 @@ fn happen(stage: &mut Stage<'_>, event: &Event, thorough: bool) -> Option<usize>
     match event {
         Event::Packet { hook, frame } => {
             let ifindex = match hook {
-                Hook::UplinkIn | Hook::UplinkOut => stage.interfaces.uplink,
+                Hook::UplinkIn | Hook::UplinkOut | Hook::HostOut => stage.interfaces.uplink,
                 Hook::PodIn | Hook::PodOut => stage.interfaces.pod,
             };
             let outcome = stage.send(*hook, ifindex, frame);

@@ -5,7 +5,7 @@ use lb_abi::Reason;
 
 use super::{HIGH, LOW, dns_of, web_of};
 use crate::fixture::services::{HOST_PORT, number};
-use crate::packet::{ACK, FIN, Packet, SYN};
+use crate::packet::{ACK, FIN, Packet, RST, SYN};
 use crate::scene::Row;
 
 pub(crate) const ROWS: &[Row] = &[
@@ -164,6 +164,56 @@ pub(crate) const ROWS: &[Row] = &[
             s.arrives(&syn);
             let own = Packet::tcp(s.node_end(HIGH), web_of(s.cast.remote_pod), SYN);
             s.arrives(&own).is_untouched();
+            assert_eq!(s.flow_count(), 2);
+        },
+    ),
+    (
+        "a connection of the host's own with the port of a client that has ended is the host's",
+        |s| {
+            let syn = s.connect_remote();
+            s.arrives(&syn.clone().flags(RST));
+            let own = Packet::tcp(s.node_end(HIGH), web_of(s.cast.remote_pod), SYN);
+            s.host_sends(&own)
+                .passes_as(&own)
+                .counts(&[Reason::DirectTakeover]);
+            s.arrives(&s.remote_reply()).is_untouched();
+            s.host_sends(&own.clone().flags(ACK)).is_untouched();
+            s.arrives(&s.remote_reply().flags(ACK)).is_untouched();
+            assert_eq!(s.flow_count(), 0);
+        },
+    ),
+    (
+        "a connection of the host's own takes nothing from a client that goes on",
+        |s| {
+            let syn = s.connect_remote();
+            let own = Packet::tcp(s.node_end(HIGH), web_of(s.cast.remote_pod), SYN);
+            s.host_sends(&own).is_untouched();
+            s.arrives(&s.remote_reply())
+                .is_redirected_as(&syn.turned().flags(SYN | ACK).hop_limit(63));
+        },
+    ),
+    (
+        "datagrams of the host's own with the port of a client that has gone silent are the host's",
+        |s| {
+            let question = s.datagram(HIGH, s.dns(number::REMOTE));
+            s.arrives(&question);
+            let own = Packet::udp(s.node_end(HIGH), dns_of(s.cast.remote_pod));
+            s.host_sends(&own).is_untouched();
+            assert_eq!(s.flow_count(), 2, "it has only just spoken");
+            let timeout = s.stage.model.tables.config.closing_timeout;
+            s.seconds_pass(timeout + 1);
+            s.host_sends(&own).counts(&[Reason::DirectTakeover]);
+            s.arrives(&own.turned()).is_untouched();
+            assert_eq!(s.flow_count(), 0);
+        },
+    ),
+    (
+        "a client's packet that leaves with the node's address is none of the host's",
+        |s| {
+            let syn = s.connect_remote();
+            s.arrives(&syn.clone().flags(RST));
+            let own = Packet::tcp(s.node_end(HIGH), web_of(s.cast.remote_pod), SYN);
+            s.leaves(&own).is_untouched();
             assert_eq!(s.flow_count(), 2);
         },
     ),
