@@ -4,8 +4,8 @@
 //! The kernel joins a program to an interface (TCX) only when a grace period has gone by, which takes 8 ms and more, and lets nobody else
 //! touch any interface meanwhile (Linux, `tcx_entry_sync`). Where many pods appear at once, the last one's programs would be a second late. A
 //! filter of the queueing discipline `clsact` waits for nothing. So filters come first, and each goes when the links are there, which have what
-//! filters lack: a place before or after the programs of others, and a life of their own. While there are both, the second finds nothing
-//! left to translate.
+//! filters lack: a place before or after the programs of others, and a life of their own. While there are both, the second sees by a mark
+//! of the packet that it is translated, and takes it for no connection of the pod's to the backend itself.
 //!
 //! When a discipline comes or goes the kernel stops the interface for a moment (`qdisc_graft`), which may cost a packet or two.
 //!

@@ -108,7 +108,10 @@ pub(crate) fn send<F: Family>(
         FlowKind::Forward => Reason::Remote,
     });
     match way {
-        Way::Stack => NEXT,
+        Way::Stack => {
+            skb.set_translated();
+            NEXT
+        }
         Way::Hop => next_hop::send(flow),
         Way::Back => skb.send_back(),
     }
@@ -419,19 +422,20 @@ fn unserved<F: Family>(destination: F::Address) -> Verdict {
 
 /// A packet that is for no frontend, but perhaps for a backend itself. `hash` is the destination's.
 #[inline(always)]
-pub(crate) fn take_over<F: Family>(packet: &Packet<F>, hash: AddressHash) -> Verdict {
+pub(crate) fn take_over<F: Family>(skb: Skb, packet: &Packet<F>, hash: AddressHash) -> Verdict {
     if filter_holds(FILTER_BACKENDS, hash.bit()) {
-        end_flow_of(packet)
+        end_flow_of(skb, packet)
     } else {
         NEXT
     }
 }
 
 /// A packet for a backend itself. Where it begins something and its tuple is that of a flow's, the flow is over: else the backend's answer
-/// would be made the frontend's.
+/// would be made the frontend's. What has only become such a packet is of that flow itself.
 #[inline(never)]
-pub(crate) fn end_flow_of<F: Family>(packet: &Packet<F>) -> Verdict {
-    if !packet.is_syn() && packet.tuple.protocol != UDP {
+pub(crate) fn end_flow_of<F: Family>(skb: Skb, packet: &Packet<F>) -> Verdict {
+    let is_first = packet.is_syn() || packet.tuple.protocol == UDP;
+    if !is_first || skb.is_translated() {
         return NEXT;
     }
     let key = packet.tuple.of_kind(FlowKind::Reply);

@@ -48,7 +48,7 @@ fn translate<F: Family>(
         Ok(flow) => send(skb, packet, flow, kind),
         // The address by which a pod answers itself is nobody else's.
         Err(PROCEED) => drop(Reason::NoService),
-        Err(NEXT) => end_flow_of(packet),
+        Err(NEXT) => end_flow_of(skb, packet),
         Err(verdict) => verdict,
     }
 }

@@ -23,6 +23,9 @@ pub(crate) const PROCEED: Verdict = 256;
 /// Length of an Ethernet header, at which every frame's network header is here.
 pub(crate) const ETHERNET: usize = 14;
 
+/// Mark of a packet that has become a backend's. In a field that only classifiers of packet schedulers use.
+const TRANSLATED: u32 = 0x7462;
+
 /// The bits of a VLAN tag's control information that are the VLAN's number.
 const VLAN_ID: u32 = 0xfff;
 
@@ -77,6 +80,21 @@ impl Skb {
     pub(crate) fn is_from_host(self) -> bool {
         // SAFETY: as in `len`.
         unsafe { (*self.0).ingress_ifindex == 0 }
+    }
+
+    /// Marks it as one that has become what its flow says.
+    #[inline(always)]
+    pub(crate) fn set_translated(self) {
+        // SAFETY: as in `len`.
+        unsafe { (*self.0).tc_index = TRANSLATED }
+    }
+
+    /// Whether it has become what its flow says already: where programs of ours follow each other, at one interface or at two of which one
+    /// is upon the other, they all see the same packet.
+    #[inline(always)]
+    pub(crate) fn is_translated(self) -> bool {
+        // SAFETY: as in `len`.
+        unsafe { (*self.0).tc_index == TRANSLATED }
     }
 
     /// The start of the frame, of which the first `length` bytes may be read and written.

@@ -39,7 +39,7 @@ pub(crate) fn ingress<F: Locate>(skb: Skb) -> Verdict {
 #[inline(never)]
 pub(crate) fn meet_backend<F: Locate>(skb: Skb) -> Verdict {
     match Packet::<F>::read(skb) {
-        Ok(packet) => end_flow_of(packet),
+        Ok(packet) => end_flow_of(skb, packet),
         Err(_) => NEXT,
     }
 }
@@ -65,7 +65,7 @@ fn translate<F: Family>(
     match found {
         Ok(flow) => send(skb, packet, flow, kind),
         // A process of the host may be a backend: then its address is a frontend's and a backend's.
-        Err(NEXT) => take_over(packet, hash),
+        Err(NEXT) => take_over(skb, packet, hash),
         Err(verdict) => verdict,
     }
 }

@@ -275,7 +275,7 @@ impl Bench {
     }
 
     fn verdict(&self, hook: Hook, frame: &[u8]) -> Verdict {
-        self.kernel.run(hook, self.interfaces.uplink, frame).0
+        self.kernel.run(hook, self.interfaces.uplink, frame, 1).0
     }
 
     /// A row of single runs, and a loop of what is not changed by its run.

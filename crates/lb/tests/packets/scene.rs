@@ -119,9 +119,14 @@ impl<'a> Stage<'a> {
 
     /// One packet through both; they must agree. The counters' difference is the kernel's.
     pub(crate) fn send(&mut self, hook: Hook, ifindex: u32, frame: &[u8]) -> Outcome {
+        self.send_by(hook, ifindex, frame, 1)
+    }
+
+    /// The same through as many programs of the kernel that follow each other. The first must do all that there is to do.
+    fn send_by(&mut self, hook: Hook, ifindex: u32, frame: &[u8], programs: u32) -> Outcome {
         let begin = steady_second();
         let before = self.kernel.counters();
-        let (verdict, bytes) = self.kernel.run(hook, ifindex, frame);
+        let (verdict, bytes) = self.kernel.run(hook, ifindex, frame, programs);
         let end = second();
         let after = self.kernel.counters();
         // Held up between the two, nobody but an entry that was written can say in which second the program ran.
@@ -231,6 +236,23 @@ impl Scene<'_, '_> {
             sent: frame,
             outcome,
         }
+    }
+
+    /// Comes in by the uplink, where two programs see it.
+    pub(crate) fn arrives_twice(&mut self, packet: &Packet) -> Sent {
+        self.send_twice(Hook::UplinkIn, self.stage.interfaces.uplink, packet)
+    }
+
+    /// A pod sends it, and two programs see it.
+    pub(crate) fn pod_sends_twice(&mut self, packet: &Packet) -> Sent {
+        self.send_twice(Hook::PodIn, self.stage.interfaces.pod, packet)
+    }
+
+    fn send_twice(&mut self, hook: Hook, ifindex: u32, packet: &Packet) -> Sent {
+        let sent = packet.bytes();
+        let outcome = self.stage.send_by(hook, ifindex, &sent, 2);
+        self.stage.compare_flows();
+        Sent { sent, outcome }
     }
 
     /// Comes in by the uplink.

@@ -217,4 +217,44 @@ pub(crate) const ROWS: &[Row] = &[
             assert_eq!(s.flow_count(), 2);
         },
     ),
+    (
+        "a packet that two programs see is no direct one to the second",
+        |s| {
+            let syn = s.syn(LOW, s.web(number::LOCAL));
+            let question = s.datagram(LOW, s.dns(number::LOCAL));
+            for (packet, to) in [
+                (&syn, web_of(s.cast.local_pod)),
+                (&question, dns_of(s.cast.local_pod)),
+            ] {
+                for _ in 0..2 {
+                    s.arrives_twice(packet).passes_as(&packet.clone().to(to));
+                }
+            }
+            let reply = Packet::tcp(web_of(s.cast.local_pod), syn.source, SYN | ACK);
+            s.leaves(&reply)
+                .passes_as(&reply.clone().from(syn.destination));
+            assert_eq!(s.flow_count(), 4);
+        },
+    ),
+    ("nor is a pod's packet that two programs see", |s| {
+        let pod = (s.cast.other_local_pod, LOW);
+        let syn = Packet::tcp(pod, (s.cast.cluster(number::REMOTE), 80), SYN);
+        let question = Packet::udp(pod, (s.cast.cluster(number::REMOTE), 53));
+        s.pod_sends_twice(&syn)
+            .passes_as(&syn.clone().to(web_of(s.cast.remote_pod)));
+        s.pod_sends_twice(&question)
+            .passes_as(&question.clone().to(dns_of(s.cast.remote_pod)));
+        assert_eq!(s.flow_count(), 4);
+    }),
+    (
+        "a direct packet that two programs see takes over once",
+        |s| {
+            let syn = s.syn(LOW, s.web(number::LOCAL));
+            s.arrives_twice(&syn);
+            let direct = s.syn(LOW, web_of(s.cast.local_pod));
+            s.arrives_twice(&direct)
+                .passes_as(&direct)
+                .counts(&[Reason::DirectTakeover]);
+        },
+    ),
 ];
