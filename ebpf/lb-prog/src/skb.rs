@@ -23,6 +23,9 @@ pub(crate) const PROCEED: Verdict = 256;
 /// Length of an Ethernet header, at which every frame's network header is here.
 pub(crate) const ETHERNET: usize = 14;
 
+/// `PACKET_OTHERHOST`.
+const OTHER_HOST: u32 = 3;
+
 /// Mark of a packet that has become a backend's. In a field that only classifiers of packet schedulers use.
 const TRANSLATED: u32 = 0x7462;
 
@@ -58,6 +61,13 @@ impl Skb {
     pub(crate) fn protocol(self) -> u32 {
         // SAFETY: as in `len`.
         unsafe { (*self.0).protocol }
+    }
+
+    /// Whether the frame is for another host: seen because the interface is a bridge's or somebody listens to all.
+    #[inline(always)]
+    pub(crate) fn is_for_another(self) -> bool {
+        // SAFETY: as in `len`.
+        unsafe { (*self.0).pkt_type == OTHER_HOST }
     }
 
     /// Whether it has a VLAN tag: it is for the VLAN's own interface, which has programs of its own. A tag of VLAN 0 has only a

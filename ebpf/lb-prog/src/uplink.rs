@@ -13,6 +13,9 @@ use lb_abi::{AddressHash, Config, FILTER_BACKENDS, FILTER_FRONTENDS, FlowKind, R
 /// What comes in: for a frontend, from a backend elsewhere, or not ours.
 #[inline(always)]
 pub(crate) fn ingress<F: Locate>(skb: Skb) -> Verdict {
+    if skb.is_for_another() {
+        return NEXT;
+    }
     let Some(addresses) = addresses::<F>(skb) else {
         return NEXT;
     };

@@ -14,7 +14,7 @@ use lb_abi::{
     FILTER_BACKENDS, FILTER_FRONTENDS, FlowKind, Reason, Scope, UDP, config_flags, flow_flags,
 };
 
-use crate::packet::{End, FIN, RST, SYN};
+use crate::packet::{End, FIN, NODE, RST, SYN};
 use parse::{Headers, Sight};
 use tables::Tables;
 
@@ -201,6 +201,7 @@ impl Model {
             counted: Vec::new(),
         };
         let verdict = match input.hook {
+            Hook::UplinkIn if is_for_another(input.frame) => Verdict::Next,
             Hook::UplinkIn | Hook::PodIn => passage.incoming(),
             Hook::UplinkOut | Hook::HostOut | Hook::PodOut => passage.outgoing(),
         };
@@ -471,6 +472,12 @@ impl Passage<'_> {
             IpAddr::V6(_) => config.hairpin_address6.into(),
         }
     }
+}
+
+/// Whether a frame is for one host, and that is not this one.
+fn is_for_another(frame: &[u8]) -> bool {
+    let is_for_many = frame[0] & 1 == 1;
+    !is_for_many && frame[..6] != NODE
 }
 
 /// The key of an entry's other one.

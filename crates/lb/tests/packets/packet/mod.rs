@@ -7,9 +7,9 @@ use std::net::IpAddr;
 /// An address with a port.
 pub(crate) type End = (IpAddr, u16);
 
-/// Ethernet addresses of all packets.
+/// Ethernet addresses of all packets. The node's is that of its uplinks.
 const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const NODE: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub(crate) const NODE: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
 pub(crate) const FIN: u8 = 1;
 pub(crate) const SYN: u8 = 2;

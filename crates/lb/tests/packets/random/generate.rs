@@ -12,7 +12,7 @@ use crate::fixture::services::{
     BOTH, HOST_PORT, NODE_EXTERNAL_PORT, NODE_PORT, NODE_PORT_UDP, number,
 };
 use crate::model::{Flow, FlowKey, Hook};
-use crate::packet::{ACK, End, Extension, FIN, PSH, Packet, RST, SYN};
+use crate::packet::{ACK, End, Extension, FIN, NODE, PSH, Packet, RST, SYN};
 
 /// xorshift64* (Vigna 2016): the same everywhere, for ever.
 pub(crate) struct Random(u64);
@@ -315,6 +315,9 @@ impl<'a> Generator<'a> {
         let mut frame: Vec<u8> = (0..length).map(|_| self.random.octet()).collect();
         let kind = self.random.pick(&[[8, 0], [0x86, 0xdd], [8, 6]]);
         frame[12..14].copy_from_slice(&kind);
+        if !self.random.one_in(8) {
+            frame[..6].copy_from_slice(&NODE);
+        }
         let hook = self.random.pick(&Hook::ALL);
         Event::Packet { hook, frame }
     }

@@ -61,6 +61,20 @@ pub(crate) const ROWS: &[Row] = &[
             s.arrives(&packet).is_untouched();
         }
     }),
+    ("frames for another host", |s| {
+        let syn = s.syn(LOW, s.web(number::LOCAL));
+        let mut frame = syn.bytes();
+        frame[5] = 9;
+        s.arrives_raw(frame).is_untouched();
+        let mut frame = Packet::ping(s.cast.client, s.cast.vip(number::LOCAL)).bytes();
+        frame[5] = 9;
+        s.arrives_raw(frame).is_untouched();
+        s.arrives(&syn).counts(&[Reason::NewFlow]);
+        let mut answer = s.remote_reply().bytes();
+        answer[5] = 9;
+        s.connect_remote();
+        s.arrives_raw(answer).is_untouched();
+    }),
     ("tagged frames", |s| {
         s.arrives(&s.syn(LOW, s.web(number::LOCAL)).vlan(100))
             .is_untouched();
