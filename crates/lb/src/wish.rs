@@ -106,6 +106,6 @@ pub enum BackendState {
     Active,
     /// New flows only while no other backend of the list is active (Kubernetes: serving and terminating).
     Terminating,
-    /// No new flow; those it has go on (not ready).
+    /// No new flow; connections that it has go on, datagrams go elsewhere (not ready).
     Draining,
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use lb_abi::UDP;
+
 use super::place::Place;
 use crate::wish::{self, Algorithm, BackendState};
 
@@ -15,8 +17,11 @@ pub(super) struct List {
 }
 
 impl List {
+    /// Datagrams have no end that could be waited for: where a backend takes none any more, those of a client that goes on must go elsewhere,
+    /// as from one that is gone.
     pub(super) fn new(wished: &Arc<[wish::Backend]>, protocol: u8, algorithm: Algorithm) -> Self {
         let mut backends = wished.to_vec();
+        backends.retain(|backend| protocol != UDP || backend.state != BackendState::Draining);
         for backend in &mut backends {
             backend.address = backend.address.to_canonical();
         }

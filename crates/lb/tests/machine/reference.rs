@@ -127,7 +127,12 @@ impl Expected {
     }
 
     fn add_backends(&mut self, lists: &[(lb::Backend, u8)]) {
-        for (backend, protocol) in lists {
+        // Connections are drained, datagrams are not.
+        let mut lists = lists.to_vec();
+        lists.retain(|(backend, protocol)| {
+            *protocol != UDP || backend.state != BackendState::Draining
+        });
+        for (backend, protocol) in &lists {
             let place = (backend.address, backend.port, *protocol);
             let says = |test: fn(&lb::Backend) -> bool| {
                 lists.iter().any(|(other, number)| {

@@ -273,6 +273,24 @@ pub(crate) const BACKENDS: &[Row] = &[
         assert_eq!(s.flow_count(), 2);
     }),
     (
+        "datagrams leave a backend that takes none any more at once",
+        |s| {
+            let question = s.datagram(LOW, s.dns(number::LONE));
+            s.arrives(&question);
+            s.endpoints(
+                "lone",
+                &[
+                    in_state(BackendState::Draining, local(s.cast.lone_pod, 8080)),
+                    local(s.cast.other_local_pod, 8080),
+                ],
+            );
+            s.raise_epoch();
+            s.arrives(&question)
+                .passes_as(&question.clone().to(dns_of(s.cast.other_local_pod)))
+                .counts(&[Reason::NewFlow]);
+        },
+    ),
+    (
         "datagrams leave a remote backend that is gone at once",
         |s| {
             let question = s.datagram(HIGH, s.dns(number::LONE_REMOTE));
