@@ -78,9 +78,22 @@ pub(crate) fn await_clean(lab: &Lab) -> Result<(), Failure> {
             Ok(is_clean(node.machine())?.then_some(()))
         })?;
     }
-    // All nodes have one kernel, in which a program stays as long as it is attached anywhere, and a little longer.
+    await_no_program()
+}
+
+/// Waits until no node has a program of ours. All nodes have one kernel, in which a program stays as long as it is attached anywhere, and
+/// a little longer.
+pub(crate) fn await_no_program() -> Result<(), Failure> {
     wait::until(PATIENCE, "no program of ours is loaded", || {
         programs().is_empty().then_some(())
+    })?;
+    Ok(())
+}
+
+/// Waits until some node has programs of ours.
+pub(crate) fn await_programs() -> Result<(), Failure> {
+    wait::until(PATIENCE, "programs of ours are loaded", || {
+        (!programs().is_empty()).then_some(())
     })?;
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! The chart's profiles: each agent runs with exactly the capabilities of its profile, and where one is missing it says which it lacks for
-//! what, and does the rest.
+//! what, and does the rest. What a profile does without goes with the agent that did it.
 
 use std::fs;
 use std::time::Duration;
@@ -11,30 +11,51 @@ use scenarios::peering::{self, Undisturbed, address, node_addresses, node_config
 use scenarios::{Failure, Lab, claim, eventually};
 use serde_json::json;
 
-use super::{balancing, learned_routes, services};
+use super::{balancing, learned_routes, nothing_left, services};
 
 /// Bits of `CapEff` (`linux/capability.h`).
 const NET_ADMIN: u64 = 1 << 12;
 const PERFMON: u64 = 1 << 38;
 const BPF: u64 = 1 << 39;
+const FULL: u64 = NET_ADMIN | BPF | PERFMON;
 
-/// Values of each profile, whether its agents are of root, and their capabilities.
-const PROFILES: [(&[&str], bool, u64); 3] = [
+/// What of an agent is in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kernel {
+    /// The load balancer's programs, and learned routes.
+    Balanced,
+    /// No program; learned routes there may be.
+    Unbalanced,
+    /// Neither.
+    Clean,
+}
+
+/// Values of each profile, whether its agents are of root, their capabilities, and what they leave of the one before.
+const PROFILES: [(&[&str], bool, u64, Kernel); 5] = [
+    (&["tombolo.profile=full"], true, FULL, Kernel::Balanced),
     (
         &["tombolo.profile=advertise", "kubeProxyReplacement=false"],
         false,
         0,
+        Kernel::Clean,
+    ),
+    (&["tombolo.profile=full"], true, FULL, Kernel::Balanced),
+    (
+        &["tombolo.profile=full", "kubeProxyReplacement=false"],
+        true,
+        FULL,
+        Kernel::Unbalanced,
     ),
     (
         &["tombolo.profile=routes", "kubeProxyReplacement=false"],
         true,
         NET_ADMIN,
+        Kernel::Unbalanced,
     ),
-    (&["tombolo.profile=full"], true, NET_ADMIN | BPF | PERFMON),
 ];
 
 pub(crate) fn have_exactly_their_capabilities(lab: &mut Lab) -> Result<(), Failure> {
-    for (values, root, capabilities) in PROFILES {
+    for (values, root, capabilities, kernel) in PROFILES {
         lab.upgrade(values)?;
         for node in lab.cluster.nodes() {
             let agent = Privileges::of_agent(lab, node)?;
@@ -46,6 +67,11 @@ pub(crate) fn have_exactly_their_capabilities(lab: &mut Lab) -> Result<(), Failu
                     node.name()
                 )
             })?;
+        }
+        match kernel {
+            Kernel::Balanced => nothing_left::await_programs()?,
+            Kernel::Unbalanced => nothing_left::await_no_program()?,
+            Kernel::Clean => nothing_left::await_clean(lab)?,
         }
     }
     Ok(())
