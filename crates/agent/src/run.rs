@@ -78,6 +78,14 @@ struct Agent {
     parts: Parts,
 }
 
+async fn connect(config: &Config) -> Result<cluster::Client, Error> {
+    let options = ConnectOptions {
+        kubeconfig: config.kubeconfig.clone(),
+        api_server: config.api_server.clone(),
+    };
+    cluster::connect(&options).await.map_err(Error::Cluster)
+}
+
 /// The kinds that this agent plans from.
 fn interest(config: &Config) -> Interest {
     let interest = if config.bgp {
@@ -99,11 +107,7 @@ impl Agent {
             Some(address) => Some(http::bind(address).await?),
             None => None,
         };
-        let options = ConnectOptions {
-            kubeconfig: config.kubeconfig.clone(),
-            api_server: config.api_server.clone(),
-        };
-        let client = cluster::connect(&options).await.map_err(Error::Cluster)?;
+        let client = connect(config).await?;
         let following = cluster::follow(&client, &interest(config));
         if config.datapath.is_none() {
             remains::balancer(&config.pins).await;

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use world::{NODE, World};
 
 mod datapath;
+mod import_default_routes;
 mod import_properties;
 mod import_status;
 mod imports;
