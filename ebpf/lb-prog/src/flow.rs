@@ -154,15 +154,23 @@ pub(crate) fn keep<F: Family>(
         return false;
     }
     twin.be_seen(now, config);
-    twin.flags |= answered;
-    if tcp_flags & (FIN | RST) != 0 {
-        // After one of them the tuple may be used for a new connection; after RST, or a FIN of each side, nothing more is expected.
-        let over = tcp_flags & RST != 0 || twin.tcp_flags & FIN != 0;
-        let flags = flow_flags::CLOSING | if over { flow_flags::CLOSED } else { 0 };
-        flow.flags |= flags;
-        twin.flags |= flags;
-    }
+    let ends = ends_by(tcp_flags, twin.tcp_flags);
+    flow.flags |= ends;
+    twin.flags |= answered | ends;
     true
+}
+
+/// What a packet's TCP flags say of the end of its flow, to both entries; `others` were seen of the other direction. After a FIN or RST the
+/// tuple may be used for a new connection; after RST, or a FIN of each side, nothing more is expected.
+#[inline(always)]
+pub(crate) fn ends_by(tcp_flags: u8, others: u8) -> u16 {
+    if tcp_flags & RST != 0 || tcp_flags & others & FIN != 0 {
+        flow_flags::CLOSING | flow_flags::CLOSED
+    } else if tcp_flags & FIN != 0 {
+        flow_flags::CLOSING
+    } else {
+        0
+    }
 }
 
 /// Makes the twin of an entry anew. A function of its own for the sake of the stack.

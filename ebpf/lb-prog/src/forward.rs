@@ -4,7 +4,7 @@
 //! so that their stack is not the fast path's, and are looked up again.
 
 use crate::family::{Family, Flow, Ports, Tuple, is_unspecified, same};
-use crate::flow::{forget, is_now, is_twin, keep, seconds};
+use crate::flow::{ends_by, forget, is_now, is_twin, keep, seconds};
 use crate::maps::{count, filter_holds, scratch};
 use crate::next_hop::{self, NextHop};
 use crate::parse::Packet;
@@ -198,8 +198,16 @@ fn tend_reply<F: Family>(skb: Skb, packet: &Packet<F>, key: &Tuple<F>, config: &
     let Some(flow) = F::flow(key) else {
         return ABSENT;
     };
-    // Who is asked does not open: the backend begins a connection of its own, from the same port.
-    if packet.is_syn() || flow.is_expired(key.protocol, now, config) {
+    if flow.is_expired(key.protocol, now, config) {
+        return ABSENT;
+    }
+    if packet.is_syn() {
+        // Who is asked does not open: the backend begins a connection of its own from the same port, and so has none of the flow's any more.
+        // One from elsewhere may be forged, and must not end a flow.
+        if flow.has(flow_flags::LOCAL) {
+            forget(key, flow);
+            count(Reason::DirectTakeover);
+        }
         return ABSENT;
     }
     if flow.has(flow_flags::SNAT) {
@@ -244,6 +252,8 @@ fn open<F: Family, const INSIDE: bool>(skb: Skb, packet: &Packet<F>, config: &Co
         return drop(Reason::TableFull);
     };
     *entry = entry_of_reply(client, &frontend, &chosen, config);
+    // It may be the end of a flow that was forgotten.
+    entry.flags |= ends_by(packet.tcp_flags as u8, 0);
     if INSIDE || backend.flags & backend_flags::LOCAL != 0 {
         if INSIDE {
             entry.flags |= flow_flags::INTERNAL;
@@ -278,6 +288,7 @@ fn open<F: Family, const INSIDE: bool>(skb: Skb, packet: &Packet<F>, config: &Co
     // The entry of the forward direction, in the same memory.
     entry.become_tuple(&key);
     entry.difference = twin_difference(entry.difference);
+    entry.tcp_flags = packet.tcp_flags as u8;
     entry.epoch = config.epoch;
     entry.ifindex = hop.ifindex;
     entry.next_hop = hop.address;

@@ -1,7 +1,7 @@
 //! Source translation: a packet for a backend elsewhere gets an address and a port of this node, so that the answer comes back here.
 
 use crate::family::{Family, Flow, Ports, Tuple, same};
-use crate::flow::forget;
+use crate::flow::{ends_by, forget};
 use crate::parse::Packet;
 use crate::select::scale;
 use crate::skb::Skb;
@@ -60,6 +60,7 @@ pub(crate) fn claim<F: Family>(
         reply,
         config,
         is_first: packet.is_syn(),
+        tcp_flags: packet.tcp_flags as u8,
         size,
         place,
         next,
@@ -85,6 +86,7 @@ struct Search<'a, F: Family> {
     config: &'a Config,
     /// The packet asks for a connection, so that it is of none that is there.
     is_first: bool,
+    tcp_flags: u8,
     size: u32,
     place: u32,
     next: u32,
@@ -119,6 +121,7 @@ impl<F: Family> Search<'_, F> {
             let is_expired = present.is_expired(self.key.protocol, now, self.config);
             let is_same_client = self.is_same_client(present);
             if is_same_client && !is_expired && !self.is_first {
+                present.flags |= ends_by(self.tcp_flags, present.tcp_flags);
                 self.reply.flags = present.flags;
                 present.be_seen(now, self.config);
                 return Some(Reason::Healed);

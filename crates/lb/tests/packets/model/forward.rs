@@ -293,7 +293,7 @@ impl Passage<'_> {
         let mut flow = Flow {
             source: plan.source,
             destination: (backend_address(backend), u16::from_be_bytes(backend.port)),
-            flags: plan.flags,
+            flags: plan.flags | headers.ends(0),
             backend: id,
             generation: backend.generation,
             group,
@@ -303,7 +303,7 @@ impl Passage<'_> {
             last_seen: self.input.now,
             packets: 0,
             bytes: 0,
-            tcp_flags: 0,
+            tcp_flags: headers.tcp_flags,
         };
         let tuple = Tuple::of(headers);
         let reply_key = flow.becomes(headers.protocol).reply();
@@ -312,9 +312,10 @@ impl Passage<'_> {
             .filter(|_| flow.has(flow_flags::SNAT));
         let reply = match adopted {
             Some(reply) => {
-                flow.flags = reply.flags;
+                flow.flags = reply.flags | headers.ends(reply.tcp_flags);
                 let is_seen = reply.last_seen == self.input.now;
                 Flow {
+                    flags: flow.flags,
                     last_seen: self.input.now,
                     epoch: if is_seen {
                         reply.epoch
@@ -332,6 +333,7 @@ impl Passage<'_> {
                     destination: tuple.source,
                     // So that its first packet finds its way, and tells this entry that there is an answer.
                     epoch: epoch.wrapping_sub(1),
+                    tcp_flags: 0,
                     ..flow
                 }
             }

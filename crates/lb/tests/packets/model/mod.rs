@@ -387,13 +387,9 @@ impl Passage<'_> {
                     // Each direction looks at its own way once a second.
                     other.epoch = self.model.tables.config.epoch.wrapping_sub(1);
                 }
-                other.flags |= answered;
-                if headers.tcp_flags & (FIN | RST) != 0 {
-                    let is_over = headers.tcp_flags & RST != 0 || other.tcp_flags & FIN != 0;
-                    let closed = if is_over { flow_flags::CLOSED } else { 0 };
-                    other.flags |= flow_flags::CLOSING | closed;
-                    flow.flags |= flow_flags::CLOSING | closed;
-                }
+                let ends = headers.ends(other.tcp_flags);
+                other.flags |= answered | ends;
+                flow.flags |= ends;
             }
             None => {
                 let becomes = if key.1 == FlowKind::Forward as u8 {

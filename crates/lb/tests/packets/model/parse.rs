@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use lb_abi::{TCP, UDP};
+use lb_abi::{TCP, UDP, flow_flags};
 
-use crate::packet::End;
+use crate::packet::{End, FIN, RST};
 
 const ETHERNET: usize = 14;
 
@@ -44,6 +44,15 @@ impl Headers {
     /// A TCP packet that asks for a connection.
     pub(crate) fn is_syn(&self) -> bool {
         self.protocol == TCP && self.tcp_flags & (2 | 16) == 2
+    }
+
+    /// Flow flags for what it ends, where the other direction had these TCP flags.
+    pub(crate) fn ends(&self, others: u8) -> u16 {
+        let has = |flag| self.tcp_flags & flag != 0;
+        if has(RST) || has(FIN) && others & FIN != 0 {
+            return flow_flags::CLOSING | flow_flags::CLOSED;
+        }
+        if has(FIN) { flow_flags::CLOSING } else { 0 }
     }
 }
 

@@ -67,11 +67,19 @@ impl Passage<'_> {
         let key = Tuple::of(headers).turned().reply();
         let mut flow = *self.model.flows.get(&key)?;
         if !self.is_quiet(headers, &flow) {
-            // Who is asked does not open.
+            // Who is asked does not open, but for a connection of its own.
             let is_over = self
                 .model
                 .is_expired(&flow, headers.protocol, self.input.now);
-            if headers.is_syn() || is_over {
+            if is_over {
+                return None;
+            }
+            if headers.is_syn() {
+                // One of the flow's own there can be none then; from afar that could be forged.
+                if flow.has(flow_flags::LOCAL) {
+                    self.forget(key);
+                    self.count(Reason::DirectTakeover);
+                }
                 return None;
             }
             if flow.has(flow_flags::SNAT) {

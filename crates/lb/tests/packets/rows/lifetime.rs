@@ -137,13 +137,87 @@ pub(crate) const CLOSING: &[Row] = &[
         assert!(!s.flow(s.twin(&syn)).unwrap().has(flow_flags::ANSWERED));
     }),
     (
-        "a backend that opens a connection from the flow's port answers nothing",
+        "a backend that opens a connection from the flow's port has that one alone",
         |s| {
             let syn = connect(s);
-            s.leaves(&Packet::tcp(web_of(s.cast.local_pod), syn.source, SYN))
-                .is_untouched();
+            let own = Packet::tcp(web_of(s.cast.local_pod), syn.source, SYN);
+            s.leaves(&own)
+                .passes_as(&own)
+                .counts(&[Reason::DirectTakeover]);
+            s.leaves(&own.clone().flags(ACK)).is_untouched();
+            assert_eq!(s.flow_count(), 0);
         },
     ),
+    ("a SYN from afar ends no flow of a replaced client", |s| {
+        let syn = s.connect_remote();
+        s.arrives(&s.remote_reply().flags(SYN)).is_untouched();
+        s.arrives(&s.remote_reply())
+            .is_redirected_as(&syn.turned().flags(SYN | ACK).hop_limit(63));
+    }),
+    (
+        "a flow that is opened again is closed by the FINs of its own",
+        |s| {
+            let syn = connect(s);
+            let reply = Packet::tcp(web_of(s.cast.local_pod), syn.source, SYN | ACK);
+            s.arrives(&syn.clone().flags(FIN | ACK));
+            s.leaves(&reply.clone().flags(FIN | ACK));
+            assert!(s.forward(&syn).has(flow_flags::CLOSED));
+            for first in [&syn, &reply] {
+                s.arrives(&syn).counts(&[Reason::NewFlow]);
+                s.leaves(&reply);
+                let send = |s: &mut Scene<'_, '_>, packet: &Packet| {
+                    let packet = packet.clone().flags(FIN | ACK);
+                    if packet.source == syn.source {
+                        s.arrives(&packet);
+                    } else {
+                        s.leaves(&packet);
+                    }
+                };
+                send(s, first);
+                assert!(s.forward(&syn).has(flow_flags::CLOSING));
+                assert!(!s.forward(&syn).has(flow_flags::CLOSED), "one side only");
+                let second = if first.source == syn.source {
+                    &reply
+                } else {
+                    &syn
+                };
+                send(s, second);
+                assert!(s.forward(&syn).has(flow_flags::CLOSED));
+            }
+        },
+    ),
+    (
+        "a FIN or RST that opens a flow anew is its end already",
+        |s| {
+            for (number, to) in [
+                (number::LOCAL, s.cast.local_pod),
+                (number::REMOTE, s.cast.remote_pod),
+            ] {
+                let fin = s.syn(HIGH, s.web(number)).flags(FIN | ACK);
+                s.arrives(&fin);
+                assert!(s.forward(&fin).has(flow_flags::CLOSING));
+                assert!(!s.forward(&fin).has(flow_flags::CLOSED));
+                if to == s.cast.local_pod {
+                    s.leaves(&Packet::tcp(web_of(to), fin.source, FIN | ACK));
+                } else {
+                    s.arrives(&s.remote_reply().flags(FIN | ACK));
+                }
+                assert!(s.forward(&fin).has(flow_flags::CLOSED));
+                let rst = s.syn(LOW, s.web(number)).flags(RST);
+                s.arrives(&rst);
+                assert!(s.forward(&rst).has(flow_flags::CLOSED));
+            }
+        },
+    ),
+    ("a FIN that finds one half of its flow ends it", |s| {
+        let syn = s.connect_remote();
+        s.arrives(&s.remote_reply().flags(FIN | ACK));
+        s.evict(tuple(&syn).forward());
+        s.arrives(&syn.clone().flags(FIN | ACK))
+            .counts(&[Reason::Healed]);
+        assert!(s.forward(&syn).has(flow_flags::CLOSED));
+        assert!(s.flow(s.twin(&syn)).unwrap().has(flow_flags::CLOSED));
+    }),
     (
         "an entry that a processor whose clock is ahead has seen is not old",
         |s| {
