@@ -127,7 +127,8 @@ impl<F: Family> Search<'_, F> {
                 return Some(Reason::Healed);
             }
             let is_over = present.has(flow_flags::CLOSED);
-            if !is_expired && !(is_over && is_same_client) {
+            let is_free = is_expired || (is_over && is_same_client);
+            if !is_free {
                 let over_for = now.wrapping_sub(present.last_seen);
                 if is_over && (self.over == NOWHERE || over_for > self.over_for) {
                     self.over = self.place;

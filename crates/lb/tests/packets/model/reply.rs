@@ -25,10 +25,10 @@ impl Passage<'_> {
         };
         let is_uplink = self.input.hook != Hook::PodOut;
         let tables = &self.model.tables;
-        if !is_uplink || tables.passes_filter(FILTER_BACKENDS, headers.source.0) {
-            if let Some(verdict) = self.reply(&headers) {
-                return verdict;
-            }
+        if (!is_uplink || tables.passes_filter(FILTER_BACKENDS, headers.source.0))
+            && let Some(verdict) = self.reply(&headers)
+        {
+            return verdict;
         }
         if self.input.hook == Hook::HostOut {
             self.give_way(&headers);
