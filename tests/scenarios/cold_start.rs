@@ -12,7 +12,7 @@ use scenarios::lab::{NAMESPACE, PATIENCE};
 use scenarios::route_monitor::RouteMonitor;
 use scenarios::{Failure, Lab, claim, eventually, peering, tell};
 
-use super::nothing_left;
+use super::nothing_left::{self, Pinned};
 
 const SERVICES: usize = 2000;
 /// From the start of the agent's process to the last route in the router's kernel (Cilium 1.20: 4.9 to 5.9 s).
@@ -29,8 +29,9 @@ pub(crate) fn is_quick(lab: &mut Lab) -> Result<(), Failure> {
     let crowd = Crowd::new(lab)?;
     crowd.gather(lab, SERVICES)?;
     let node = lab.cluster.nodes()[0].name().to_owned();
+    let pinned = nothing_left::pinned(lab)?;
     select(lab, "true")?;
-    let took = leave(lab).and_then(|()| start(lab, lab.cluster.node(&node)?));
+    let took = leave(lab, &pinned).and_then(|()| start(lab, lab.cluster.node(&node)?));
     select(lab, "null")?;
     let label = format!("{WARM}-");
     lab.cluster.kubectl(["label", "node", &node, &label])?;
@@ -60,8 +61,8 @@ fn select(lab: &Lab, value: &str) -> Result<(), Failure> {
 }
 
 /// Waits until no agent is left, nor anything that one has put into a kernel.
-fn leave(lab: &Lab) -> Result<(), Failure> {
-    nothing_left::await_clean(lab)?;
+fn leave(lab: &Lab, pinned: &[Pinned]) -> Result<(), Failure> {
+    nothing_left::await_clean(lab, pinned)?;
     for node in lab.cluster.nodes() {
         eventually(PATIENCE, || {
             let pid = lab.agent_process(node)?;

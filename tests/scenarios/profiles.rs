@@ -11,7 +11,8 @@ use scenarios::peering::{self, Undisturbed, address, node_addresses, node_config
 use scenarios::{Failure, Lab, claim, eventually};
 use serde_json::json;
 
-use super::{balancing, learned_routes, nothing_left, services};
+use super::nothing_left::{self, Pinned};
+use super::{balancing, learned_routes, services};
 
 /// Bits of `CapEff` (`linux/capability.h`).
 const NET_ADMIN: u64 = 1 << 12;
@@ -22,9 +23,9 @@ const FULL: u64 = NET_ADMIN | BPF | PERFMON;
 /// What of an agent is in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kernel {
-    /// The load balancer's programs, and learned routes.
+    /// What the load balancer has pinned, and learned routes.
     Balanced,
-    /// No program; learned routes there may be.
+    /// Nothing of a load balancer's; learned routes there may be.
     Unbalanced,
     /// Neither.
     Clean,
@@ -55,6 +56,7 @@ const PROFILES: [(&[&str], bool, u64, Kernel); 5] = [
 ];
 
 pub(crate) fn have_exactly_their_capabilities(lab: &mut Lab) -> Result<(), Failure> {
+    let mut pinned = Vec::new();
     for (values, root, capabilities, kernel) in PROFILES {
         lab.upgrade(values)?;
         for node in lab.cluster.nodes() {
@@ -69,9 +71,9 @@ pub(crate) fn have_exactly_their_capabilities(lab: &mut Lab) -> Result<(), Failu
             })?;
         }
         match kernel {
-            Kernel::Balanced => nothing_left::await_programs()?,
-            Kernel::Unbalanced => nothing_left::await_no_program()?,
-            Kernel::Clean => nothing_left::await_clean(lab)?,
+            Kernel::Balanced => pinned = nothing_left::pinned(lab)?,
+            Kernel::Unbalanced => pinned.iter().try_for_each(Pinned::await_gone)?,
+            Kernel::Clean => nothing_left::await_clean(lab, &pinned)?,
         }
     }
     Ok(())
