@@ -15,6 +15,7 @@ mod packet;
 mod random;
 mod rows;
 mod scene;
+mod wire;
 
 use lb::Family;
 use rows::{
@@ -109,6 +110,11 @@ fn a_direct_connection_is_answered_by_whom_it_asked() {
 #[test]
 fn a_hundred_thousand_random_packets_fare_as_the_model_says() {
     random::play();
+}
+
+#[test]
+fn frames_on_a_wire_are_seen_as_their_receiver_sees_them() {
+    wire::play();
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl Passage<'_> {
                 return None;
             }
             if flow.has(flow_flags::SNAT) {
-                let Some(route) = self.model.route(flow.destination.0).copied() else {
+                let Some(route) = self.way(headers, flow.destination.0) else {
                     return Some(self.drop(Reason::NoRoute));
                 };
                 // An answered connection has its source for good.
@@ -183,8 +183,8 @@ impl Passage<'_> {
         }
         // The kernel has no route for what comes from a multicast address, and nobody may send so (RFC 4291 §2.7).
         let is_nobody = matches!(headers.source.0, IpAddr::V6(source) if source.is_multicast());
-        let route = self.model.route(address).filter(|_| !is_nobody);
-        let route = *route.ok_or(Reason::NoRoute)?;
+        let route = self.way(headers, address).filter(|_| !is_nobody);
+        let route = route.ok_or(Reason::NoRoute)?;
         let destination = (address, u16::from_be_bytes(backend.port));
         let source = self.model.tables.snat_source(route.source);
         let source = source.ok_or(Reason::NoSnatAddress)?;

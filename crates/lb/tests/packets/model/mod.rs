@@ -220,6 +220,27 @@ impl Model {
             .max_by_key(|route| route.bits)
     }
 
+    /// All of several ways that are as good.
+    fn ways(&self, destination: IpAddr) -> impl Iterator<Item = &Route> {
+        let best = self.route(destination).map(|route| route.bits);
+        self.routes
+            .iter()
+            .filter(move |route| Some(route.bits) == best && covers(route, destination))
+    }
+
+    /// A network of the fixture gets another gateway beside the one it has, on another interface. All its ways.
+    pub(crate) fn add_way(&mut self, inside: IpAddr, gateway: IpAddr) -> Vec<Route> {
+        let present = *self.route(inside).expect("a route beside which to go");
+        let way = *self.route(gateway).expect("a route to the gateway");
+        self.routes.push(Route {
+            gateway: Some(gateway),
+            ifindex: way.ifindex,
+            source: way.source,
+            ..present
+        });
+        self.ways(inside).copied().collect()
+    }
+
     /// A network of the fixture gets another gateway, and with it the interface and source of that.
     pub(crate) fn reroute(&mut self, inside: IpAddr, gateway: IpAddr) -> Route {
         let way = *self.route(gateway).expect("a route to the gateway");
@@ -248,7 +269,7 @@ impl Model {
         } else {
             config.syn_timeout
         };
-        i64::from(now) - i64::from(flow.last_seen) > i64::from(timeout)
+        age(flow, now) > i64::from(timeout)
     }
 
     /// An entry that is not expired.
@@ -267,6 +288,15 @@ impl Passage<'_> {
         self.count(reason);
         self.frame = self.input.frame.to_vec();
         Verdict::Drop
+    }
+
+    /// The way of a packet to a backend; of several the one that the kernel took, which must be the same for as long as the flow lasts.
+    fn way(&self, headers: &Headers, backend: IpAddr) -> Option<Route> {
+        let taken = self.given.forward(Tuple::of(headers));
+        let is_taken = |way: &&Route| taken.is_some_and(|flow| flow.ifindex == way.ifindex);
+        let mut ways = self.model.ways(backend);
+        let any = self.model.route(backend);
+        ways.find(is_taken).or(any).copied()
     }
 
     fn is_inside(&self) -> bool {
@@ -468,6 +498,12 @@ impl Passage<'_> {
             IpAddr::V6(_) => config.hairpin_address6.into(),
         }
     }
+}
+
+/// Seconds since a flow was seen. It may have been seen before the machine started, where a test has made it older, or by a processor whose
+/// clock is ahead.
+fn age(flow: &Flow, now: u32) -> i64 {
+    now.wrapping_sub(flow.last_seen).cast_signed().into()
 }
 
 /// Whether a frame is for one host, and that is not this one.

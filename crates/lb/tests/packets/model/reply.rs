@@ -3,7 +3,7 @@
 use lb_abi::{FILTER_BACKENDS, Reason, UDP, flow_flags};
 
 use super::parse::{self, Headers, Sight};
-use super::{Hook, Passage, Tuple, Verdict};
+use super::{Hook, Passage, Tuple, Verdict, age};
 
 impl Passage<'_> {
     /// A remote backend's answer to this node, or a pod's to itself; `None` where it is none.
@@ -45,9 +45,8 @@ impl Passage<'_> {
         let Some(flow) = self.model.flows.get(&key).copied() else {
             return;
         };
-        let age = i64::from(self.input.now) - i64::from(flow.last_seen);
         let is_over = if is_datagram {
-            age > i64::from(config.closing_timeout)
+            age(&flow, self.input.now) > i64::from(config.closing_timeout)
         } else {
             flow.has(flow_flags::CLOSED)
         };

@@ -22,7 +22,9 @@ use crate::scene::Stage;
 use generate::{Generator, Random};
 
 const SEED: u64 = 0x746f_6d62_6f6c_6f01;
-/// Events, of which three in a hundred are no packets.
+/// Packets that are compared at least.
+const PACKETS: usize = 100_000;
+/// Events, of which one or two in a hundred are no packets (`Generator::event`).
 const COUNT: usize = 102_000;
 /// Events after which everything begins anew, so that no table ever fills.
 const EPISODE: usize = 4_000;
@@ -105,6 +107,10 @@ pub(crate) fn play() {
     eprintln!(
         "random: seed {seed}: {next} passed, {drop} dropped, {redirect} redirected in {:?}",
         begin.elapsed()
+    );
+    assert!(
+        count < COUNT || verdicts.iter().sum::<usize>() >= PACKETS,
+        "packets that were compared: {verdicts:?}"
     );
     assert!(
         count < COUNT || verdicts.iter().all(|number| *number > count / 50),

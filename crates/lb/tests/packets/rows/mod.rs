@@ -69,3 +69,18 @@ fn web_of(pod: IpAddr) -> End {
 fn dns_of(pod: IpAddr) -> End {
     (pod, 5353)
 }
+
+/// Another address of the same network.
+fn neighbour(address: IpAddr, last: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            [a, b, c, last].into()
+        }
+        IpAddr::V6(address) => {
+            let mut octets = address.octets();
+            octets[15] = last;
+            octets.into()
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Pods whose sockets are not translated.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use lb_abi::{Reason, flow_flags};
 
 use super::{HIGH, LOW, dns_of, web_of};
@@ -22,6 +24,25 @@ fn self_syn(s: &Scene<'_, '_>) -> Packet {
 }
 
 pub(crate) const ROWS: &[Row] = &[
+    (
+        "a pod that has no address yet is translated, and left to the host's stack, which drops it",
+        |s| {
+            let nobody = match s.cast.local_pod {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            for (number, pod) in [
+                (number::LOCAL, s.cast.local_pod),
+                (number::REMOTE, s.cast.remote_pod),
+            ] {
+                let syn = pod_syn(s, (s.cast.cluster(number), 80)).from((nobody, LOW));
+                s.pod_sends(&syn).passes_as(&syn.clone().to(web_of(pod)));
+            }
+            let direct = pod_syn(s, web_of(s.cast.lone_pod)).from((nobody, LOW));
+            s.pod_sends(&direct).is_untouched();
+            s.pod_sends(&direct.to((s.cast.router, 443))).is_untouched();
+        },
+    ),
     ("a pod reaches a pod of this node by the ClusterIP", |s| {
         let syn = pod_syn(s, (s.cast.cluster(number::LOCAL), 80));
         s.pod_sends(&syn)

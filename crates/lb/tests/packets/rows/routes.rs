@@ -1,10 +1,11 @@
 //! Flows on their way: the routing table says where packets leave, and which of the node's addresses they leave with.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use lb_abi::{Reason, flow_flags};
 
-use super::{HIGH, dns_of, web_of};
+use super::{HIGH, LOW, dns_of, neighbour, web_of};
 use crate::fixture::services::number;
 use crate::model::Verdict;
 use crate::packet::{ACK, Packet, SYN};
@@ -21,6 +22,77 @@ fn is_answered(s: &mut Scene<'_, '_>, syn: &Packet, source: IpAddr) {
 }
 
 pub(crate) const ROWS: &[Row] = &[
+    (
+        "of two ways to a backend a connection keeps the one it got, and that way's source",
+        |s| {
+            s.stage.add_way(s.cast.remote_pod, s.cast.other_router);
+            let mut sources = BTreeSet::new();
+            for client in 1..=32 {
+                let client = neighbour(s.cast.client, client);
+                let syn = s.syn(HIGH, s.web(number::REMOTE)).from((client, HIGH));
+                s.arrives(&syn);
+                let source = s.forward(&syn).source;
+                sources.insert(source.0);
+                let reply = Packet::tcp(web_of(s.cast.remote_pod), source, SYN | ACK);
+                let expected = syn.turned().flags(SYN | ACK).hop_limit(63);
+                s.arrives(&reply).is_redirected_as(&expected);
+                for _ in 0..3 {
+                    s.seconds_pass(1);
+                    s.arrives(&syn.clone().flags(ACK)).counts(&[]);
+                    assert_eq!(s.forward(&syn).source, source);
+                }
+            }
+            assert_eq!(sources, [s.cast.node, s.cast.other_address].into());
+        },
+    ),
+    (
+        "of two ways to a backend datagrams keep the one they got, and that way's source",
+        |s| {
+            s.stage.add_way(s.cast.remote_pod, s.cast.other_router);
+            let mut sources = BTreeSet::new();
+            for client in 1..=32 {
+                let client = neighbour(s.cast.client, client);
+                let question = s.datagram(LOW, s.dns(number::REMOTE)).from((client, LOW));
+                s.arrives(&question);
+                let source = s.forward(&question).source;
+                sources.insert(source.0);
+                for _ in 0..3 {
+                    s.seconds_pass(1);
+                    s.arrives(&question).counts(&[]);
+                    s.raise_epoch();
+                    s.arrives(&question).counts(&[]);
+                    assert_eq!(s.forward(&question).source, source);
+                }
+                let answer = Packet::udp(dns_of(s.cast.remote_pod), source);
+                s.arrives(&answer)
+                    .is_redirected_as(&question.turned().hop_limit(63));
+            }
+            assert_eq!(sources, [s.cast.node, s.cast.other_address].into());
+        },
+    ),
+    (
+        "a way that is gone is left for the other, by a connection with the source it has",
+        |s| {
+            s.stage.add_way(s.cast.remote_pod, s.cast.other_router);
+            let clients = (1..=32).map(|client| {
+                let client = neighbour(s.cast.client, client);
+                s.syn(HIGH, s.web(number::REMOTE)).from((client, HIGH))
+            });
+            for syn in clients.collect::<Vec<_>>() {
+                s.arrives(&syn);
+                let source = s.forward(&syn).source;
+                s.arrives(&Packet::tcp(web_of(s.cast.remote_pod), source, SYN | ACK));
+                s.stage.reroute(s.cast.remote_pod, s.cast.other_router);
+                s.raise_epoch();
+                let data = syn.clone().flags(ACK);
+                let expected = data.clone().from(source).to(web_of(s.cast.remote_pod));
+                s.arrives(&data).is_redirected_as(&expected.hop_limit(63));
+                assert_eq!(s.forward(&syn).next_hop, Some(s.cast.other_router));
+                s.stage.restore_routes();
+                s.stage.add_way(s.cast.remote_pod, s.cast.other_router);
+            }
+        },
+    ),
     (
         "a route that changes moves established flows with the epoch",
         |s| {

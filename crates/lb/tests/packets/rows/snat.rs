@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_abi::Reason;
 
-use super::{HIGH, LOW, dns_of, web_of};
+use super::{HIGH, LOW, dns_of, neighbour, web_of};
 use crate::fixture::services::{NODE_PORT, number};
 use crate::model::{Tuple, Verdict};
 use crate::packet::{ACK, FIN, Packet, RST, SYN, checksum};
@@ -17,21 +17,6 @@ pub(super) fn shrink(s: &mut Scene<'_, '_>, count: u16) {
         config.snat_port_min = 50_000;
         config.snat_port_max = 50_000 + count - 1;
     });
-}
-
-/// Another address of the same network.
-fn neighbour(address: IpAddr, last: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let [a, b, c, _] = address.octets();
-            [a, b, c, last].into()
-        }
-        IpAddr::V6(address) => {
-            let mut octets = address.octets();
-            octets[15] = last;
-            octets.into()
-        }
-    }
 }
 
 /// A client for whose packets to a frontend the addresses have the same sum before and after their translation: then nothing in the packet
