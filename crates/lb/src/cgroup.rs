@@ -107,6 +107,9 @@ fn top(mountinfo: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    use nix::sched::{CloneFlags, unshare};
+
     use super::*;
 
     const HYBRID: &str = "\
@@ -146,5 +149,55 @@ mod tests {
     fn a_folder_that_is_not_there_is_named() {
         let error = open(Some(Path::new("/nowhere"))).expect_err("nothing there");
         assert_eq!(error.to_string(), "/nowhere: ENOENT");
+    }
+
+    /// The initial namespace of control groups (`PROC_CGROUP_INIT_INO`).
+    const INITIAL: &str = "cgroup:[4026531835]";
+    const MOUNTS: &str = "/sys/fs/cgroup";
+
+    fn mount_at(system: &str, path: &str) {
+        let none = None::<&str>;
+        mount(none, path, Some(system), MsFlags::empty(), none).expect("a mount");
+    }
+
+    /// Every mount of control groups goes, in the mount namespace of this thread.
+    fn start_from_nothing() {
+        unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private");
+        while umount2(MOUNTS, MntFlags::MNT_DETACH).is_ok() {}
+        let others = fs::read_to_string("/proc/thread-self/mountinfo").expect("mounts");
+        let others = others.lines().filter(|line| line.contains(" - cgroup"));
+        for point in others.filter_map(|line| line.split(' ').nth(4)) {
+            umount2(point, MntFlags::MNT_DETACH).expect("a mount less");
+        }
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "who reads must know what was skipped")]
+    fn the_kernel_s_own_hierarchy_is_found_on_hosts_of_either_kind() {
+        let namespace = fs::read_link("/proc/self/ns/cgroup").expect("a namespace");
+        if !nix::unistd::geteuid().is_root() || namespace.as_os_str() != INITIAL {
+            eprintln!("skipped: this needs root and the whole hierarchy");
+            return;
+        }
+        let thread = std::thread::spawn(|| {
+            start_from_nothing();
+            assert_eq!(open(None).err(), Some(Unfit::NoneMounted));
+
+            mount_at("cgroup2", MOUNTS);
+            assert_eq!(open(None).expect("version 2 alone").id, TOP);
+            umount2(MOUNTS, MntFlags::MNT_DETACH).expect("a mount less");
+
+            mount_at("tmpfs", MOUNTS);
+            let unified = format!("{MOUNTS}/unified");
+            fs::create_dir(&unified).expect("a folder");
+            mount_at("cgroup2", &unified);
+            let found = open(None).expect("beside version 1");
+            assert_eq!(found.id, TOP);
+            let there = fs::metadata(&unified).expect("the folder").ino();
+            assert_eq!(there, TOP, "{unified}");
+        });
+        thread.join().expect("the claims hold");
     }
 }

@@ -142,13 +142,28 @@ fn nodes_agree_for_ever() {
     assert_eq!(text, "1200121022111011101120022102210001020121");
 }
 
+/// What may move without need at worst. Of few places each is a greater part: the smallest rings, of services with a handful of backends, do
+/// worse than the 2 % that all others keep.
+fn most_that_moves(size: u32) -> f64 {
+    match size {
+        251 => 0.0,
+        509 => 0.05,
+        1021 => 0.035,
+        _ => 0.02,
+    }
+}
+
 #[test]
 fn few_places_move_without_need_when_a_backend_comes_or_goes() {
     let mut numbers = Numbers(5);
     let mut least_backends = 2;
-    for (class, size) in RING_SIZES.into_iter().enumerate().take(8).skip(1) {
+    for (class, size) in RING_SIZES.into_iter().enumerate().skip(1) {
         let most_backends = size as usize / 100;
-        let sets = if size < 5000 { 60 } else { 6 };
+        let sets = match size {
+            0..5000 => 60,
+            5000..20_000 => 6,
+            _ => 1,
+        };
         for backends in [least_backends, most_backends] {
             let (mut sum, mut worst) = (0.0, 0.0f64);
             for _ in 0..sets {
@@ -171,6 +186,10 @@ fn few_places_move_without_need_when_a_backend_comes_or_goes() {
                 worst * 100.0
             );
             assert!(mean <= 0.02, "size {size}, {backends} backends: {mean}");
+            assert!(
+                worst <= most_that_moves(size),
+                "size {size}, {backends} backends: {worst}"
+            );
         }
         least_backends = most_backends + 1;
     }
