@@ -13,8 +13,8 @@ use crate::observe::Datapath;
 use crate::reconcile::Order;
 
 /// Pause before a load balancer that could not start is tried again: what it lacks (a file system that is not mounted yet)
-/// may have come.
-const RETRY: Duration = Duration::from_secs(10);
+/// may have come. Peers wait for it a few seconds (`plan::node::opening::PATIENCE`), in which it must be tried more than once.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The load balancer's end in the agent. What it has put into the kernel stays there when this ends.
 pub(crate) struct DatapathTask {

@@ -174,7 +174,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::print_stderr, reason = "who reads must know what was skipped")]
     fn the_kernel_s_own_hierarchy_is_found_on_hosts_of_either_kind() {
         let namespace = fs::read_link("/proc/self/ns/cgroup").expect("a namespace");
         if !nix::unistd::geteuid().is_root() || namespace.as_os_str() != INITIAL {

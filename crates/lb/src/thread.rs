@@ -238,7 +238,7 @@ impl Worker {
     fn run(mut self) -> Result<(), Error> {
         let mut events = Events::with_capacity(4);
         self.kernel.configure();
-        self.kernel.survey()?;
+        self.survey()?;
         if self.kernel.adoption() == Adoption::Adopted {
             self.kernel.attach()?;
         }
@@ -287,13 +287,23 @@ impl Worker {
         let is_first = self.wish.is_none();
         self.wish = Some(wish);
         if is_first || other_addresses {
-            self.kernel.survey()?;
+            self.survey()?;
             self.kernel.attach()?;
         }
         if is_first {
             self.measures.due = None;
         }
         Ok(())
+    }
+
+    /// Asks which interfaces there are, again where they changed while the kernel told of them.
+    fn survey(&mut self) -> Result<bool, Error> {
+        loop {
+            match self.kernel.survey() {
+                Err(Error::Interrupted) => {}
+                answer => return answer,
+            }
+        }
     }
 
     fn write(&mut self, wish: &Wish) {

@@ -226,7 +226,7 @@ mod tests {
     fn a_node_sees_of_var_lib_only_what_it_needs() {
         let kept = [
             Path::new("/var/lib/tombolo-lab/x"),
-            Path::new("/root/.cache/tombolo"),
+            Path::new("/home/somebody/.cache/tombolo"),
         ];
         let script = holder(&node(), Path::new("/lab"), &kept);
         assert!(

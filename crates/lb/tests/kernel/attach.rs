@@ -1,5 +1,6 @@
 //! Programs come and go with interfaces.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TcAttachType};
@@ -30,6 +31,10 @@ pub(crate) fn claims() -> Vec<Claim> {
         (
             "named_uplinks_are_taken_by_pattern",
             named_uplinks_are_taken_by_pattern,
+        ),
+        (
+            "a_start_outlives_addresses_that_come_and_go",
+            a_start_outlives_addresses_that_come_and_go,
         ),
         (
             "nothing_is_attached_before_the_first_wish",
@@ -189,6 +194,37 @@ fn named_uplinks_are_taken_by_pattern() {
         assert_eq!(interfaces, [("wan7".to_owned(), Attachment::Uplink)]);
         assert_eq!(place.pinned("links"), ["uplink_in-wan7", "uplink_out-wan7"]);
         ours.stop();
+    });
+}
+
+/// Addresses besides the usual ones, so that the kernel tells of all in several messages.
+const MANY: usize = 2000;
+
+fn a_start_outlives_addresses_that_come_and_go() {
+    at_a_node("restless", |place| {
+        let many = (0..MANY).map(|number| {
+            let (high, low) = (number / 250, number % 250);
+            format!("address add 10.77.{high}.{low}/32 dev d0\n")
+        });
+        let many = many.collect::<String>();
+        let link = "link add d0 type dummy\n";
+        place.node.ip(&format!("{link}{many}")).unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let address = "10.78.0.1/32 dev d0\n";
+                let restless = format!("address add {address}address del {address}").repeat(500);
+                while !is_over.load(Ordering::Relaxed) {
+                    place.node.ip(&restless).unwrap();
+                }
+            });
+            for _ in 0..5 {
+                let mut ours = place.start(place.options());
+                ours.ready();
+                ours.stop();
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
     });
 }
 
