@@ -115,18 +115,26 @@ fn flags(workspace: &Workspace, toolchain: &Toolchain) -> Result<String, Error> 
         || std::env::home_dir().unwrap_or_default().join(".cargo"),
         PathBuf::from,
     );
-    let library = toolchain.library_source()?;
-    let remapped = [
-        (workspace.root.as_path(), "."),
-        (home.as_path(), "cargo"),
-        (library.as_path(), "rust"),
+    let mut remapped = vec![
+        (workspace.root.clone(), "."),
+        (toolchain.library_source()?, "rust"),
+        (home.clone(), "cargo"),
     ];
+    // Of paths that match, the last one counts. A registry's folder is named after where it was reached.
+    remapped.extend(registries(&home).map(|registry| (registry, "crates")));
     let mut flags =
         "-C linker=bpf-linker -C link-arg=--btf -C debuginfo=2 -C target-cpu=v3".to_owned();
     for (from, to) in remapped {
         flags.push_str(&format!(" --remap-path-prefix={}={to}", from.display()));
     }
     Ok(flags)
+}
+
+/// The folders of sources of each registry that cargo has used.
+fn registries(home: &Path) -> impl Iterator<Item = PathBuf> {
+    let folders = std::fs::read_dir(home.join("registry/src"));
+    let folders = folders.into_iter().flatten().flatten();
+    folders.map(|folder| folder.path())
 }
 
 fn path(workspace: &Workspace) -> std::ffi::OsString {
@@ -156,4 +164,24 @@ fn record_instructions(workspace: &Workspace) -> Result<(), Error> {
         "verifier",
     ]);
     command::run(test.env("LB_RECORD_INSTRUCTIONS", "1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_object_names_no_folder_of_the_machine_that_built_it() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let object = std::fs::read(root.join(OBJECT)).expect("the committed object");
+        let pieces = object.split(|byte| !byte.is_ascii_graphic());
+        let sources = pieces.filter(|piece| piece.ends_with(b".rs"));
+        let sources: Vec<_> = sources.map(String::from_utf8_lossy).collect();
+        assert!(!sources.is_empty(), "its BTF names sources");
+        let starts = ["./ebpf/", "crates/", "rust/"];
+        for source in sources {
+            let is_ours = starts.iter().any(|start| source.starts_with(start));
+            assert!(is_ours, "{source}");
+        }
+    }
 }
