@@ -57,26 +57,40 @@ const PROFILES: [(&[&str], bool, u64, Kernel); 5] = [
 
 pub(crate) fn have_exactly_their_capabilities(lab: &mut Lab) -> Result<(), Failure> {
     let mut pinned = Vec::new();
-    for (values, root, capabilities, kernel) in PROFILES {
-        lab.upgrade(values)?;
-        for node in lab.cluster.nodes() {
-            let agent = Privileges::of_agent(lab, node)?;
-            let is_so = (agent.user == 0) == root
-                && [agent.effective, agent.permitted, agent.bounding] == [capabilities; 3];
-            claim(is_so, || {
-                format!(
-                    "the agent of {values:?} on {} is of root ({root}) with capabilities {capabilities:x}: {agent:x?}",
-                    node.name()
-                )
-            })?;
-        }
-        match kernel {
-            Kernel::Balanced => pinned = nothing_left::pinned(lab)?,
-            Kernel::Unbalanced => pinned.iter().try_for_each(Pinned::await_gone)?,
-            Kernel::Clean => nothing_left::await_clean(lab, &pinned)?,
-        }
-    }
-    Ok(())
+    let outcome = PROFILES
+        .into_iter()
+        .try_for_each(|(values, root, capabilities, kernel)| {
+            lab.upgrade(values)?;
+            are_privileged(lab, values, root, capabilities)?;
+            match kernel {
+                Kernel::Balanced => pinned = nothing_left::pinned(lab)?,
+                Kernel::Unbalanced => pinned.iter().try_for_each(Pinned::await_gone)?,
+                Kernel::Clean => nothing_left::await_clean(lab, &pinned)?,
+            }
+            Ok(())
+        });
+    lab.upgrade(&[])?;
+    outcome
+}
+
+/// The agents of all nodes are of `root` or not, and have `capabilities` and no other.
+fn are_privileged(
+    lab: &Lab,
+    values: &[&str],
+    root: bool,
+    capabilities: u64,
+) -> Result<(), Failure> {
+    lab.cluster.nodes().iter().try_for_each(|node| {
+        let agent = Privileges::of_agent(lab, node)?;
+        let is_so = (agent.user == 0) == root
+            && [agent.effective, agent.permitted, agent.bounding] == [capabilities; 3];
+        claim(is_so, || {
+            format!(
+                "the agent of {values:?} on {} is of root ({root}) with capabilities {capabilities:x}: {agent:x?}",
+                node.name()
+            )
+        })
+    })
 }
 
 /// What the profile `full` has, what an agent says that lacks it, and whether it then still installs learned routes.
@@ -154,6 +168,8 @@ fn does_the_rest(lab: &Lab, installs_routes: bool) -> Result<(), Failure> {
     let vip = balancing::vip().ip().into();
     peering::await_no_kernel_route(lab.router()?, vip, PATIENCE)?;
     if installs_routes {
+        // An agent without NET_ADMIN was before it, so there were none.
+        learned_routes::await_learned(lab, &[learned_routes::BEHIND])?;
         learned_routes::a_removed_route_is_back(lab)?;
     }
     Ok(())
