@@ -12,9 +12,9 @@ use super::datapath::service::{self, Here};
 use super::datapath::{DatapathService, DatapathServices};
 use super::import::GuardedServices;
 use super::services::Entry;
-use super::slices::{self, Slice, Walk};
+use super::slices::{OfService, SlicesOfServices};
 use crate::copy_on_write::CopyOnWrite;
-use crate::in_order::next_named_past;
+use crate::in_order::differences;
 use crate::snapshot::{EndpointSliceFacts, NamespacedName, NodeFacts, ServiceFacts, Snapshot};
 
 /// All Services, as the last plan saw them.
@@ -24,8 +24,7 @@ pub(super) struct KnownServices {
     here: Arc<NodeFacts>,
     advertisements: BTreeMap<String, Arc<CiliumBGPAdvertisement>>,
     sources: Option<Sources>,
-    /// In order of names.
-    services: Vec<Known>,
+    services: BTreeMap<Arc<NamespacedName>, Known>,
     planned: CopyOnWrite<DatapathServices>,
     entries: Vec<Entry>,
     /// Where there are imports that they are guarded from.
@@ -43,7 +42,7 @@ pub(super) struct Known {
 }
 
 /// What the Services were read from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Sources {
     services: CopyOnWrite<BTreeMap<NamespacedName, Arc<ServiceFacts>>>,
     slices: CopyOnWrite<BTreeMap<NamespacedName, Arc<EndpointSliceFacts>>>,
@@ -111,7 +110,7 @@ impl KnownServices {
         self.advertisements.clone_from(&snapshot.advertisements);
         self.entries = Entry::all(&self.advertisements);
         for entry in &mut self.entries {
-            for service in &self.services {
+            for service in self.services.values() {
                 entry.add(service, settings);
             }
         }
@@ -122,30 +121,32 @@ impl KnownServices {
             self.guarded = None;
         } else if self.guarded.is_none() {
             let mut guarded = GuardedServices::default();
-            for service in &self.services {
+            for service in self.services.values() {
                 guarded.replace(None, Some(&service.facts));
             }
             self.guarded = Some(guarded);
         }
     }
 
+    /// Looks again at the Services of which an object is new, gone, or another one.
     fn follow_services(&mut self, snapshot: &Snapshot, settings: &Settings) {
-        let slices = slices::in_order(snapshot);
-        let mut slices = Walk::through(&slices);
-        let mut known = std::mem::take(&mut self.services).into_iter().peekable();
-        self.services.reserve(snapshot.services.len());
-        for (name, facts) in &snapshot.services {
-            let of_service = slices.to(name);
-            let gone = |gone| self.remove(&gone, settings);
-            let known = next_named_past(&mut known, name, |known: &Known| &*known.name, gone);
-            let service = match known {
-                Some(known) if is_of(&known, facts, of_service) => known,
-                known => self.look(name, facts, of_service, known.as_ref(), settings),
-            };
-            self.services.push(service);
-        }
-        for gone in known {
-            self.remove(&gone, settings);
+        let before = self.sources.take().unwrap_or_default();
+        let Snapshot {
+            services,
+            endpoint_slices,
+            ..
+        } = snapshot;
+        let mut changed = SlicesOfServices::default();
+        differences(&before.services, services, |name, _, _| changed.add(name));
+        changed.add_changed(services, &before.slices, endpoint_slices);
+        for OfService { name, slices } in changed.found_in(endpoint_slices) {
+            let known = self.services.remove(name);
+            if let Some(facts) = services.get(name) {
+                let service = self.look(name, facts, slices, known.as_ref(), settings);
+                self.services.insert(Arc::clone(&service.name), service);
+            } else if let Some(gone) = known {
+                self.remove(&gone, settings);
+            }
         }
     }
 
@@ -154,11 +155,10 @@ impl KnownServices {
         &mut self,
         name: &NamespacedName,
         facts: &Arc<ServiceFacts>,
-        slices: &[Slice<'_>],
+        slices: Vec<Arc<EndpointSliceFacts>>,
         before: Option<&Known>,
         settings: &Settings,
     ) -> Known {
-        let slices: Box<[_]> = slices.iter().map(|slice| Arc::clone(slice.facts)).collect();
         let datapath = settings.datapath.as_ref();
         let planned = datapath.map(|datapath| {
             let here = Here::new(settings, datapath, &self.here);
@@ -172,7 +172,7 @@ impl KnownServices {
         let service = Known {
             name: before.map_or_else(|| Arc::new(name.clone()), |before| Arc::clone(&before.name)),
             facts: Arc::clone(facts),
-            slices,
+            slices: slices.into(),
             planned,
         };
         self.replace(before, &service, settings);
@@ -218,14 +218,6 @@ impl KnownServices {
             self.planned.remove(name);
         }
     }
-}
-
-/// Whether a Service was looked at as these very objects.
-fn is_of(known: &Known, facts: &Arc<ServiceFacts>, slices: &[Slice<'_>]) -> bool {
-    let mut pairs = known.slices.iter().zip(slices);
-    Arc::ptr_eq(&known.facts, facts)
-        && known.slices.len() == slices.len()
-        && pairs.all(|(known, slice)| Arc::ptr_eq(known, slice.facts))
 }
 
 /// Beside what it is to serve, faults are told of.

@@ -1,57 +1,61 @@
-//! The EndpointSlices of each Service.
+//! The EndpointSlices of Services.
 
-use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::snapshot::{EndpointSliceFacts, NamespacedName, Snapshot};
+use crate::in_order::differences;
+use crate::snapshot::{EndpointSliceFacts, NamespacedName, ServiceFacts};
 
-/// A slice that serves a Service, and the Service's namespace and name.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Slice<'a> {
-    service: (&'a str, &'a str),
-    pub(super) facts: &'a Arc<EndpointSliceFacts>,
+type Services = BTreeMap<NamespacedName, Arc<ServiceFacts>>;
+type Slices = BTreeMap<NamespacedName, Arc<EndpointSliceFacts>>;
+
+/// Some Services, each with the slices that serve it.
+#[derive(Debug, Default)]
+pub(super) struct SlicesOfServices<'a>(BTreeMap<(&'a str, &'a str), OfService<'a>>);
+
+/// A Service, and its slices in order of their names.
+#[derive(Debug)]
+pub(super) struct OfService<'a> {
+    pub(super) name: &'a NamespacedName,
+    pub(super) slices: Vec<Arc<EndpointSliceFacts>>,
 }
 
-/// All slices that serve a Service, in order of Services and of slices' names.
-pub(super) fn in_order(snapshot: &Snapshot) -> Vec<Slice<'_>> {
-    let slices = snapshot.endpoint_slices.iter();
-    let mut slices: Vec<_> = slices
-        .filter_map(|(name, facts)| {
-            let service = (&*name.namespace, facts.service.as_deref()?);
-            Some(Slice { service, facts })
-        })
-        .collect();
-    // Stable, and fast on what is nearly in order: slices are named after their Services.
-    slices.sort_by_key(|slice| slice.service);
-    slices
-}
-
-/// A walk through all slices, to be asked for Services in order of their names, where each step is short.
-pub(super) struct Walk<'s, 'a> {
-    /// Those that are still to come.
-    rest: &'s [Slice<'a>],
-}
-
-impl<'s, 'a> Walk<'s, 'a> {
-    /// Through slices that are [`in_order`].
-    pub(super) fn through(slices: &'s [Slice<'a>]) -> Self {
-        Self { rest: slices }
+impl<'a> SlicesOfServices<'a> {
+    /// Adds a Service, without its slices.
+    pub(super) fn add(&mut self, name: &'a NamespacedName) {
+        let key = (&*name.namespace, &*name.name);
+        let slices = Vec::new();
+        self.0.entry(key).or_insert(OfService { name, slices });
     }
 
-    /// The slices of the next Service that is asked for.
-    pub(super) fn to(&mut self, name: &NamespacedName) -> &'s [Slice<'a>] {
-        let wanted = (&*name.namespace, &*name.name);
-        let (mut start, mut end) = (0, 0);
-        for slice in self.rest {
-            match slice.service.cmp(&wanted) {
-                Ordering::Less => start += 1,
-                Ordering::Equal => {}
-                Ordering::Greater => break,
+    /// Adds those of `services` of which a slice is new, gone, or another one.
+    pub(super) fn add_changed(&mut self, services: &'a Services, before: &Slices, now: &Slices) {
+        differences(before, now, |name, before, now| {
+            let slices = before.into_iter().chain(now);
+            for service in slices.filter_map(|facts| facts.service.as_deref()) {
+                let service = NamespacedName {
+                    namespace: Arc::clone(&name.namespace),
+                    name: service.into(),
+                };
+                if let Some((name, _)) = services.get_key_value(&service) {
+                    self.add(name);
+                }
             }
-            end += 1;
+        });
+    }
+
+    /// The Services with their slices, in order of their names.
+    pub(super) fn found_in(
+        mut self,
+        slices: &'a Slices,
+    ) -> impl Iterator<Item = OfService<'a>> + use<'a> {
+        for (name, facts) in slices {
+            let service = facts.service.as_deref();
+            let key = service.map(|service| (&*name.namespace, service));
+            if let Some(found) = key.and_then(|key| self.0.get_mut(&key)) {
+                found.slices.push(Arc::clone(facts));
+            }
         }
-        let (passed, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        &passed[start..]
+        self.0.into_values()
     }
 }
