@@ -54,11 +54,8 @@ pub struct DatapathPlan {
 impl DatapathPlan {
     /// Every address to be served, in no order, and some several times.
     pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        let frontends = self
-            .services
-            .values()
-            .flat_map(|service| &service.frontends);
-        let wanted = frontends.filter_map(|frontend| frontend.address.ip());
+        let services = self.services.values();
+        let wanted = services.flat_map(|service| service.addresses());
         wanted.chain(self.hold.iter().copied())
     }
 }
@@ -162,8 +159,13 @@ impl DatapathService {
     /// Whether a frontend has the address.
     #[must_use]
     pub fn has(&self, address: IpAddr) -> bool {
-        let mut frontends = self.frontends.iter();
-        frontends.any(|frontend| frontend.address.ip() == Some(address))
+        self.addresses().any(|of_frontend| of_frontend == address)
+    }
+
+    /// The addresses of its frontends, in their order; an address has one for each port.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let frontends = self.frontends.iter();
+        frontends.filter_map(|frontend| frontend.address.ip())
     }
 }
 
