@@ -2,11 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use plan::{NamespacedName, ServiceFacts, Snapshot};
+
+use crate::follow::Change;
+use crate::watch::Told;
+
 /// Time between two snapshots of a burst, so that planning 1,000 changes takes 50 plans a second and not 1,000.
 pub const PACE: Duration = Duration::from_millis(20);
 /// Snapshots that may follow each other as fast as changes come, after a quiet time of as many [`PACE`]s. What a user does
 /// once comes to us in several changes, some milliseconds apart: a new Service is itself, then its EndpointSlice, then the
-/// address it is given. None of them is to wait for the one before.
+/// address it is given, for which alone all wait. The address is not to wait for the two before it.
 pub const AT_ONCE: u32 = 4;
 
 /// Lets each change of a few through by itself, and those of a burst together. A token bucket, kept as the time at which it
@@ -27,6 +32,28 @@ impl Burst {
     pub(crate) fn publish(&mut self, now: Instant) {
         self.full_at = Some(self.full_at.map_or(now, |full_at| full_at.max(now)) + PACE);
     }
+}
+
+/// Whether a burst begins with this: a new Service that has yet to be given its address, or new endpoints of such a one. Who
+/// makes plans of it on each node takes the processor from whoever gives the address, and has to plan again for that.
+pub(crate) fn is_begun_by(change: &Change, snapshot: &Snapshot) -> bool {
+    let awaits_address = |facts: &ServiceFacts| facts.is_for_bgp() && facts.ingress.is_empty();
+    if let Change::Service(Told::Set(name, facts)) = change {
+        return awaits_address(facts) && !snapshot.services.contains_key(name);
+    }
+    let Change::EndpointSlice(Told::Set(name, slice)) = change else {
+        return false;
+    };
+    let Some(service) = &slice.service else {
+        return false;
+    };
+    let service = NamespacedName {
+        namespace: name.namespace.clone(),
+        name: service.as_str().into(),
+    };
+    let service = snapshot.services.get(&service);
+    service.is_some_and(|facts| awaits_address(facts))
+        && !snapshot.endpoint_slices.contains_key(name)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{
     BGPRouteImport, CiliumBGPAdvertisement, CiliumBGPClusterConfig, CiliumBGPNodeConfig,
@@ -13,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use crate::burst::Burst;
+use crate::burst::{self, Burst, PACE};
 use crate::interest::{Interest, Kind, NodeConfigInterest, NodeInterest, ServiceInterest};
 use crate::watch::{Objects, Source, Told, watch};
 use crate::wire::{self, Wire};
@@ -68,6 +69,7 @@ pub fn follow(client: &kube::Client, interest: &Interest) -> Following {
     } = watches;
 
     let specs_only = interest.node_configs == Some(NodeConfigInterest::Specs);
+    let expects_addresses = interest.services == Some(ServiceInterest::Traffic);
     let freshness = Freshness {
         unlisted: kinds,
         ..Freshness::default()
@@ -78,6 +80,7 @@ pub fn follow(client: &kube::Client, interest: &Interest) -> Following {
         snapshot: Snapshot::default(),
         freshness,
         specs_only,
+        expects_addresses,
     };
     tasks_of_kinds.spawn(owner.run(told, snapshot_sender, freshness_sender));
     Following {
@@ -252,6 +255,8 @@ struct Owner {
     snapshot: Snapshot,
     freshness: Freshness,
     specs_only: bool,
+    /// Somebody else gives Services their addresses.
+    expects_addresses: bool,
 }
 
 impl Owner {
@@ -261,25 +266,25 @@ impl Owner {
         snapshots: watch::Sender<Option<Arc<Snapshot>>>,
         freshness: watch::Sender<Freshness>,
     ) {
-        let mut pending = false;
+        // When what has changed is to be published.
+        let mut pending = None;
         let mut burst = Burst::default();
         loop {
-            let not_before = burst.not_before();
+            let due = self.due(pending, &burst);
             tokio::select! {
                 change = told.recv() => match change {
-                    Some(change) => pending |= self.take(change),
+                    Some(change) => pending = self.take_by(change, pending),
                     None => return,
                 },
-                () = until(not_before), if pending && self.freshness.unlisted.is_empty() => {}
+                () = until(due), if due.is_some() => {}
             }
             while let Ok(change) = told.try_recv() {
-                pending |= self.take(change);
+                pending = self.take_by(change, pending);
             }
-            let now = Instant::now().into_std();
-            let is_due = not_before.is_none_or(|at| at <= now);
-            if pending && self.freshness.unlisted.is_empty() && is_due {
-                pending = false;
-                burst.publish(now);
+            let now = Instant::now();
+            if self.due(pending, &burst).is_some_and(|due| due <= now) {
+                pending = None;
+                burst.publish(now.into_std());
                 snapshots.send_replace(Some(Arc::new(self.shown())));
             }
             freshness.send_if_modified(|published| {
@@ -302,12 +307,31 @@ impl Owner {
         snapshot
     }
 
+    /// When what is to be published at `pending` may be.
+    fn due(&self, pending: Option<Instant>, burst: &Burst) -> Option<Instant> {
+        let pending = pending.filter(|_| self.freshness.unlisted.is_empty())?;
+        let not_before = burst.not_before().map(Instant::from_std);
+        Some(not_before.map_or(pending, |not_before| pending.max(not_before)))
+    }
+
+    /// Takes a change, and says when what is pending is to be published then.
+    fn take_by(&mut self, change: Change, pending: Option<Instant>) -> Option<Instant> {
+        let is_first = self.expects_addresses && burst::is_begun_by(&change, &self.snapshot);
+        let patience = if is_first { PACE } else { Duration::ZERO };
+        if !self.take(change) {
+            return pending;
+        }
+        let at = Instant::now() + patience;
+        Some(pending.map_or(at, |pending| pending.min(at)))
+    }
+
     /// Whether the snapshot says something else than before.
     fn take(&mut self, change: Change) -> bool {
         let Self {
             snapshot,
             freshness,
             specs_only,
+            expects_addresses: _,
         } = self;
         match change {
             Change::Node(told) => freshness
@@ -373,9 +397,9 @@ impl Owner {
     }
 }
 
-async fn until(not_before: Option<std::time::Instant>) {
-    if let Some(not_before) = not_before {
-        sleep_until(not_before.into()).await;
+async fn until(due: Option<Instant>) {
+    if let Some(due) = due {
+        sleep_until(due).await;
     }
 }
 

@@ -10,6 +10,7 @@
 //! * No [`Snapshot`](plan::Snapshot) is published before every followed kind has been listed once; from then on there
 //!   always is one, also while the API server is away.
 //! * The first [`AT_ONCE`] changes after a quiet time are published at once, each by itself; a burst at most every [`PACE`].
+//!   A new Service that has yet to be given its address begins a burst for all but those who give it.
 //! * A kind is replaced as a whole after a new list: there is no moment at which half of it is missing.
 //! * A kind whose CRD does not exist is empty (CiliumNodes: `None`) and is looked for again. Services are empty as well
 //!   while the kind of the pools, followed beside them, does not exist.

@@ -136,6 +136,13 @@ impl ServiceFacts {
     pub fn is_load_balancer(&self) -> bool {
         self.service_type == ServiceType::LoadBalancer
     }
+
+    /// Whether its addresses from outside the cluster are for BGP to announce: it has no class, or [`BGP_CLASS`].
+    #[must_use]
+    pub fn is_for_bgp(&self) -> bool {
+        let class = self.load_balancer_class.as_deref();
+        self.is_load_balancer() && class.is_none_or(|class| class == BGP_CLASS)
+    }
 }
 
 /// What we need to know of an EndpointSlice, parsed once at the edge.

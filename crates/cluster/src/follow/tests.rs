@@ -18,6 +18,10 @@ struct Scene {
 }
 
 fn scene(kinds: &[Kind]) -> Scene {
+    scene_of(kinds, false)
+}
+
+fn scene_of(kinds: &[Kind], expects_addresses: bool) -> Scene {
     let unlisted = kinds.iter().copied().collect();
     let freshness = Freshness {
         unlisted,
@@ -30,6 +34,7 @@ fn scene(kinds: &[Kind]) -> Scene {
         snapshot: Snapshot::default(),
         freshness,
         specs_only: true,
+        expects_addresses,
     };
     let mut task = JoinSet::new();
     task.spawn(owner.run(changes, snapshot_sender, freshness_sender));
@@ -151,6 +156,77 @@ async fn a_few_changes_are_published_as_they_come() {
         let snapshot = scene.next().await.expect("it is published");
         assert_eq!(snapshot.nodes.len(), number);
         assert_eq!(began.elapsed(), Duration::ZERO, "change {number}");
+    }
+}
+
+/// A new Service is told of with its endpoints and its address, or after the pace of a burst; what is said of one that is known waits for
+/// nothing, and who gives the addresses is told of everything at once.
+#[tokio::test(start_paused = true)]
+async fn a_new_service_waits_a_moment_for_its_address() {
+    for expects in [false, true] {
+        let mut scene = scene_of(&[Kind::Service, Kind::EndpointSlice], expects);
+        let slices = Change::EndpointSlice(Told::All(BTreeMap::new()));
+        scene.tell(slices).await;
+        let (name, addressed) = service("a", "10.0.0.1");
+        let load_balancer = |facts: &ServiceFacts| ServiceFacts {
+            service_type: plan::snapshot::ServiceType::LoadBalancer,
+            ..facts.clone()
+        };
+        let addressed = load_balancer(&addressed);
+        let new = ServiceFacts {
+            ingress: Vec::new(),
+            ..addressed.clone()
+        };
+        let slice = |port| {
+            let facts = EndpointSliceFacts {
+                service: Some("web".to_owned()),
+                ports: vec![plan::snapshot::EndpointPort {
+                    port,
+                    ..Default::default()
+                }],
+                ..EndpointSliceFacts::default()
+            };
+            Change::EndpointSlice(Told::Set(name.clone(), Arc::new(facts)))
+        };
+        let set = |facts: &ServiceFacts| {
+            Change::Service(Told::Set(name.clone(), Arc::new(facts.clone())))
+        };
+        let other_class = ServiceFacts {
+            load_balancer_class: Some("other".to_owned()),
+            ..new.clone()
+        };
+        scene
+            .tell(Change::Service(Told::All(BTreeMap::new())))
+            .await;
+        scene.next().await.expect("listed");
+        let gone = || Change::Service(Told::Removed(name.clone()));
+        let rows = [
+            ("new", vec![set(&new)], expects),
+            ("its endpoints change", vec![slice(2), slice(3)], false),
+            ("it has an address", vec![set(&addressed)], false),
+            ("it loses its address", vec![set(&new)], false),
+            ("it goes", vec![gone()], false),
+            ("new with an address", vec![set(&addressed)], false),
+            ("it goes again", vec![gone()], false),
+            (
+                "new, and at once addressed",
+                vec![set(&new), set(&addressed)],
+                false,
+            ),
+            ("it goes once more", vec![gone()], false),
+            ("somebody else's", vec![set(&other_class)], false),
+        ];
+        for (what, changes, waits) in rows {
+            // Time enough for what may be published at once.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let began = Instant::now();
+            for change in changes {
+                scene.tell(change).await;
+            }
+            scene.next().await.expect("it is published");
+            let waited = if waits { PACE } else { Duration::ZERO };
+            assert_eq!(began.elapsed(), waited, "{what}, expected: {expects}");
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::gate::Gate;
 use super::known::Known;
 use super::{Settings, WithoutEndpoints};
 use crate::snapshot::{
-    BGP_CLASS, EndpointSliceFacts, Ingress, IpFamily, NamespacedName, ServiceFacts, TrafficPolicy,
+    EndpointSliceFacts, Ingress, IpFamily, NamespacedName, ServiceFacts, TrafficPolicy,
 };
 
 /// For each entry of type Service, by name of the advertisement and place in it: the prefixes, in order and each once,
@@ -214,18 +214,13 @@ fn policy(service: &ServiceFacts, kind: ServiceAddressType) -> TrafficPolicy {
 /// The addresses of one type.
 fn addresses(service: &ServiceFacts, kind: ServiceAddressType) -> impl Iterator<Item = IpAddr> {
     let (ingress, others): (&[Ingress], &[IpAddr]) = match kind {
-        ServiceAddressType::LoadBalancerIp if is_for_bgp(service) => (&service.ingress, &[]),
+        ServiceAddressType::LoadBalancerIp if service.is_for_bgp() => (&service.ingress, &[]),
         ServiceAddressType::LoadBalancerIp => (&[], &[]),
         ServiceAddressType::ExternalIp => (&[], &service.external_ips),
         ServiceAddressType::ClusterIp => (&[], &service.cluster_ips),
     };
     let ingress = ingress.iter().filter_map(Ingress::address);
     ingress.chain(others.iter().copied())
-}
-
-fn is_for_bgp(service: &ServiceFacts) -> bool {
-    let class = service.load_balancer_class.as_deref();
-    service.is_load_balancer() && class.is_none_or(|class| class == BGP_CLASS)
 }
 
 /// The canonical address alone, or the aggregate it lies in. An aggregate would draw traffic to nodes without endpoints, so where
