@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lab::command;
 use lab::fault;
 use lab::machine::Machine;
 use lab::namespace::Namespace;
@@ -171,14 +172,18 @@ pub(crate) fn uninstalling_takes_what_is_ours(lab: &mut Lab) -> Result<(), Failu
     let machine = lab.cluster.machine(&node.name)?;
     let foreign = ["198.51.100.0/24", "via", "192.168.10.200", "proto", "187"];
     let ip = |verb: &str| machine.exec(["ip", "route", verb].iter().chain(&foreign));
+    let objects = || shown_by_ip(&machine, &["nexthop", "show", "proto", &protocol()]);
+    claim(!objects()?.trim().is_empty(), || {
+        "learned routes lead by nexthop objects".to_owned()
+    })?;
     ip("add")?;
     let ended = lab.uninstall().and_then(|()| {
         wait::try_until(PATIENCE, "no learned route is left", || {
             Ok(learned(&machine)?.is_empty().then_some(()))
         })?;
-        let objects = machine.exec(["ip", "nexthop", "show", "proto", &protocol()])?;
-        claim(objects.stdout.trim().is_empty(), || {
-            format!("no nexthop object is left: {}", objects.stdout)
+        let objects = objects()?;
+        claim(objects.trim().is_empty(), || {
+            format!("no nexthop object is left: {objects}")
         })
     });
     let kept = foreign_routes(lab)?;
@@ -281,13 +286,15 @@ pub(crate) fn protocol() -> String {
     api::route_import::DEFAULT_PROTOCOL.to_string()
 }
 
+/// What `ip` prints. Where it fails nothing is known, which is not the same as nothing being there.
+fn shown_by_ip(machine: &Machine, words: &[&str]) -> Result<String, lab::error::Error> {
+    command::text(machine.command("ip").args(words))
+}
+
 /// Prefixes of the routes under our protocol number, sorted.
 fn learned(machine: &Machine) -> Result<Vec<String>, lab::error::Error> {
-    let shown = machine.exec(["ip", "-o", "route", "show", "proto", &protocol()])?;
-    let prefixes = shown
-        .stdout
-        .lines()
-        .filter_map(|line| line.split(' ').next());
+    let shown = shown_by_ip(machine, &["-o", "route", "show", "proto", &protocol()])?;
+    let prefixes = shown.lines().filter_map(|line| line.split(' ').next());
     let mut prefixes: Vec<String> = prefixes.map(in_full).collect();
     prefixes.sort_unstable();
     Ok(prefixes)
@@ -309,8 +316,8 @@ fn foreign_routes(lab: &Lab) -> Result<Vec<String>, Failure> {
     for node in &lab.cluster.topology().nodes {
         let machine = lab.cluster.machine(&node.name)?;
         for family in ["-4", "-6"] {
-            let shown = machine.exec(["ip", "-o", family, "route", "show", "table", "all"])?;
-            let foreign = shown.stdout.lines().filter(|line| !line.contains(&ours));
+            let shown = shown_by_ip(&machine, &["-o", family, "route", "show", "table", "all"])?;
+            let foreign = shown.lines().filter(|line| !line.contains(&ours));
             all.extend(foreign.map(|line| format!("{}: {line}", node.name)));
         }
     }
