@@ -57,6 +57,12 @@ fn pods_appear(place: &Place) {
     place.node.ip(&lines.collect::<String>()).unwrap();
 }
 
+fn pods_go(place: &Place) {
+    for number in 1..=PODS {
+        place.ip(&format!("link delete lxc{number}"));
+    }
+}
+
 fn pods(interfaces: &BTreeMap<String, Attachment>) -> usize {
     let attached = interfaces.values().filter(|it| **it == Attachment::Pod);
     attached.count()
@@ -244,23 +250,30 @@ fn thirty_pods_are_adopted_and_left_quickly() {
     });
 }
 
+/// A run that ends before links have taken the place of all filters. On a busy machine they may: then there is another run.
+fn end_early(place: &Place) {
+    for _ in 0..10 {
+        let mut ours = place.start(place.options());
+        ours.ready();
+        pods_appear(place);
+        all_attached(&mut ours);
+        ours.stop();
+        if disciplines() > 0 {
+            return;
+        }
+        cleanup(&place.pin_root()).unwrap();
+        pods_go(place);
+    }
+    panic!("links take longer");
+}
+
 fn filters_of_a_run_that_ended_early_go() {
     at_a_node("early", |place| {
-        for is_cleaned in [true, false] {
-            let mut ours = place.start(place.options());
-            ours.ready();
-            pods_appear(place);
-            all_attached(&mut ours);
-            ours.stop();
-            assert!(disciplines() > 0, "links take longer");
-            if is_cleaned {
-                cleanup(&place.pin_root()).unwrap();
-                assert_eq!(disciplines(), 0);
-                for number in 1..=PODS {
-                    place.ip(&format!("link delete lxc{number}"));
-                }
-            }
-        }
+        end_early(place);
+        cleanup(&place.pin_root()).unwrap();
+        assert_eq!(disciplines(), 0);
+        pods_go(place);
+        end_early(place);
         let mut again = place.start(place.options());
         again.ready();
         await_links(place);
