@@ -76,7 +76,7 @@ pub use op::{Capacity, Contents, FrontendKey, MapOp};
 pub use options::{Options, Uplinks};
 pub use pins::Adoption;
 pub use report::{Attachment, Report, Sockets, Table, Withheld, WithheldReason};
-pub use ring::{ring, ring_class};
+pub use ring::{RingRecipe, ring, ring_class};
 pub use settings::Settings;
 pub use thread::LoadBalancer;
 pub use wish::{

@@ -137,11 +137,14 @@ impl Maps {
                         word.store(*id, Relaxed);
                     })
                 }
-                MapOp::Ring { start, ordinals } => {
-                    store(self.rings.words16(), *start, ordinals, |word, ordinal| {
+                MapOp::Ring { start, recipe } => store(
+                    self.rings.words16(),
+                    *start,
+                    &recipe.ordinals(),
+                    |word, ordinal| {
                         word.store(*ordinal, Relaxed);
-                    })
-                }
+                    },
+                ),
                 // Whoever sees the group sees the backends, list and ring that were stored before.
                 MapOp::Group { id, group } => store(
                     self.groups.words64(),

@@ -1,10 +1,13 @@
 //! Steps of a difference, and what the maps hold.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lb_abi::{
     Backend, Config, FILTER_COUNT, Frontend, FrontendKey4, FrontendKey6, Group, NodeAddressKind,
 };
+
+use crate::ring::RingRecipe;
 
 /// Key of a frontend of either family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,12 +36,12 @@ pub enum MapOp {
         /// Ids.
         backends: Vec<u32>,
     },
-    /// Writes a ring, or a stretch of one.
+    /// Writes a ring, whose places are computed while it is written: 10,000 that wait would take 20 MB.
     Ring {
         /// First ordinal.
         start: u32,
-        /// Places in the list.
-        ordinals: Vec<u16>,
+        /// What it is made of.
+        recipe: Arc<RingRecipe>,
     },
     /// Publishes a group.
     Group {

@@ -4,9 +4,13 @@
 //! the prime size. Where Maglev lets backends take turns, here a place goes to the backend that wants it most (deferred acceptance):
 //! shares are as equal, namely to within one place, and half as many places move without need when a backend comes or goes.
 
+mod recipe;
+
 use std::collections::VecDeque;
 
 use lb_abi::RING_SIZES;
+
+pub use recipe::RingRecipe;
 
 /// Places per backend at which no backend gets 1 % more than another.
 const PLACES_PER_BACKEND: usize = 100;

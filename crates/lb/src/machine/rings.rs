@@ -1,6 +1,7 @@
 //! Rings in the map: one for all lists whose backends have the same names.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use lb_abi::{RING_SIZES, RING_UNIT};
 
@@ -10,55 +11,19 @@ use super::steps::Steps;
 use super::waiting::Shortage;
 use crate::op::MapOp;
 use crate::report::Table;
-use crate::ring::{ring, ring_class};
+use crate::ring::{RingRecipe, ring_class};
 
 /// Places per backend that a ring has at least that stands in for a larger one: no backend gets a tenth more than another.
 const FEWEST_PLACES: usize = 10;
 /// This part of the memory is kept for lists that change: each needs a new ring before its old one is free.
 const SPARE: u32 = 64;
 
-/// What a ring is made of.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Recipe {
-    class: u8,
-    /// Names of the backends in the order of their list, one after the other.
-    names: Box<[u8]>,
-    /// Length of a name.
-    width: usize,
-}
-
-impl Recipe {
-    /// Backends are named by their address, so that the ports of a Service share a ring; with the port where a list has an address
-    /// twice.
-    fn new(places: &[Place], class: u8) -> Self {
-        let mut addresses = BTreeSet::new();
-        let with_port = !places.iter().all(|place| addresses.insert(place.address));
-        let mut names = Vec::with_capacity(places.len() * 18);
-        for place in places {
-            names.extend(octets(place.address));
-            if with_port {
-                names.extend(place.port.to_be_bytes());
-            }
-        }
-        Self {
-            class,
-            names: names.into(),
-            width: if with_port { 18 } else { 16 },
-        }
-    }
-
-    fn ordinals(&self, seed: u32) -> Vec<u16> {
-        let names: Vec<&[u8]> = self.names.chunks(self.width).collect();
-        ring(RING_SIZES[usize::from(self.class)], seed, &names)
-    }
-}
-
 #[derive(Debug)]
 struct Entry {
     class: u8,
     users: u32,
     /// `None` for what was found at the start and is not what we would write now.
-    recipe: Option<Recipe>,
+    recipe: Option<Arc<RingRecipe>>,
     /// Whether the range is ours to give back.
     reserved: bool,
 }
@@ -67,7 +32,7 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Rings {
     entries: BTreeMap<u32, Entry>,
-    by_recipe: HashMap<Recipe, u32>,
+    by_recipe: HashMap<Arc<RingRecipe>, u32>,
     /// Ranges, in `RING_UNIT`s.
     units: Ranges,
     /// How many of them are for lists that change.
@@ -104,12 +69,24 @@ impl Rings {
         }
     }
 
+    /// Backends are named by their address, so that the ports of a Service share a ring; with the port where a list has an address
+    /// twice.
+    fn recipe(&self, places: &[Place], class: u8) -> RingRecipe {
+        let mut addresses = BTreeSet::new();
+        if places.iter().all(|place| addresses.insert(place.address)) {
+            let names: Vec<[u8; 16]> = places.iter().map(|place| octets(place.address)).collect();
+            return RingRecipe::new(class, self.seed, &names);
+        }
+        let names: Vec<[u8; 18]> = places.iter().map(address_and_port).collect();
+        RingRecipe::new(class, self.seed, &names)
+    }
+
     /// Whether this is a ring of this list, of whatever size.
     pub(super) fn is_of(&self, start: u32, places: &[Place]) -> bool {
         let entry = self.entries.get(&start);
         entry
             .and_then(|entry| entry.recipe.as_ref())
-            .is_some_and(|recipe| *recipe == Recipe::new(places, recipe.class))
+            .is_some_and(|recipe| **recipe == self.recipe(places, recipe.class))
     }
 
     /// Counts one more user of the largest ring of this list for which there is room, and writes it where it is not in the map. `None`
@@ -123,16 +100,16 @@ impl Rings {
     ) -> Option<u32> {
         let floor = than.map_or(0, |start| self.class(start));
         let classes = classes(places.len(), self.maximum).take_while(|class| *class > floor);
-        let mut recipe: Option<Recipe> = None;
+        let mut recipe: Option<RingRecipe> = None;
         for class in classes {
-            let recipe = recipe.get_or_insert_with(|| Recipe::new(places, class));
+            let recipe = recipe.get_or_insert_with(|| self.recipe(places, class));
             recipe.class = class;
-            if let Some(&start) = self.by_recipe.get(recipe) {
+            if let Some(&start) = self.by_recipe.get(&*recipe) {
                 self.count(start);
                 return Some(start);
             }
             if let Some(start) = self.allocate(units(class), replaces) {
-                self.write(start, recipe.clone(), steps);
+                self.write(start, Arc::new(recipe.clone()), steps);
                 return Some(start);
             }
         }
@@ -145,12 +122,12 @@ impl Rings {
         Some(found * RING_UNIT)
     }
 
-    fn write(&mut self, start: u32, recipe: Recipe, steps: &mut Steps) {
+    fn write(&mut self, start: u32, recipe: Arc<RingRecipe>, steps: &mut Steps) {
         steps.rings.push(MapOp::Ring {
             start,
-            ordinals: recipe.ordinals(self.seed),
+            recipe: Arc::clone(&recipe),
         });
-        self.by_recipe.insert(recipe.clone(), start);
+        self.by_recipe.insert(Arc::clone(&recipe), start);
         self.entries.insert(
             start,
             Entry {
@@ -185,14 +162,14 @@ impl Rings {
             self.count(start);
             return;
         }
-        let recipe = Recipe::new(places, class);
+        let recipe = self.recipe(places, class);
         let is_ours = classes(places.len(), self.maximum).any(|other| other == class)
             && !self.by_recipe.contains_key(&recipe)
-            && ordinals.is_some_and(|found| *found == recipe.ordinals(self.seed));
+            && ordinals.is_some_and(|found| *found == recipe.ordinals());
         let reserved = self.units.reserve(start / RING_UNIT, units(class));
-        let recipe = (is_ours && reserved).then_some(recipe);
+        let recipe = (is_ours && reserved).then(|| Arc::new(recipe));
         if let Some(recipe) = &recipe {
-            self.by_recipe.insert(recipe.clone(), start);
+            self.by_recipe.insert(Arc::clone(recipe), start);
         }
         self.entries.insert(
             start,
@@ -240,6 +217,13 @@ impl Rings {
             steps.unpublished = true;
         }
     }
+}
+
+fn address_and_port(place: &Place) -> [u8; 18] {
+    let mut name = [0; 18];
+    name[..16].copy_from_slice(&octets(place.address));
+    name[16..].copy_from_slice(&place.port.to_be_bytes());
+    name
 }
 
 /// Classes of rings that a list of so many backends may have: the one that it should have, then ever smaller ones that will do.

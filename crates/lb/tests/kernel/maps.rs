@@ -1,9 +1,8 @@
 //! Programs and maps without an interface.
 
-use lb::{Contents, Errno, Failure, FrontendKey, MapOp, Object};
+use lb::{Contents, Errno, Failure, FrontendKey, MapOp, Object, RingRecipe};
 use lb_abi::{
-    Backend, Frontend, FrontendKey4, FrontendKey6, Group, NodeAddressKind, RING_SIZES,
-    backend_flags, program,
+    Backend, Frontend, FrontendKey4, FrontendKey6, Group, NodeAddressKind, backend_flags, program,
 };
 
 use crate::Claim;
@@ -98,6 +97,12 @@ const GROUP: Group = Group {
     ring_start: 1984,
 };
 
+/// Of a hundred backends.
+fn recipe() -> RingRecipe {
+    let names: Vec<_> = (0..100_u16).map(u16::to_be_bytes).collect();
+    RingRecipe::new(GROUP.ring_class, 0, &names)
+}
+
 /// One of each kind, across the borders of chunks.
 fn one_of_each() -> Vec<MapOp> {
     vec![
@@ -111,7 +116,7 @@ fn one_of_each() -> Vec<MapOp> {
         },
         MapOp::Ring {
             start: GROUP.ring_start,
-            ordinals: (0..RING_SIZES[1] as u16).collect(),
+            recipe: recipe().into(),
         },
         MapOp::Group {
             id: 3,
@@ -144,7 +149,7 @@ fn what_is_written_is_read_back() {
     assert_eq!(contents.groups, [(3, GROUP)].into());
     assert_eq!(contents.backends, [(5, backend())].into());
     assert_eq!(contents.slots, [(1022, vec![5, 6, 7, 8])].into());
-    assert_eq!(contents.rings, [(1984, (0..251).collect())].into());
+    assert_eq!(contents.rings, [(1984, recipe().ordinals())].into());
     assert_eq!(contents.node_addresses, [([1; 16], 2)].into());
     let set = |filter: &[u64]| filter.iter().filter(|word| **word != 0).count();
     assert_eq!(
@@ -215,7 +220,7 @@ fn a_row_that_no_array_has_is_an_error() {
         },
         MapOp::Ring {
             start: SMALL.ring_slots,
-            ordinals: vec![1],
+            recipe: recipe().into(),
         },
         MapOp::Group {
             id: u32::MAX,

@@ -104,9 +104,10 @@ impl Maps {
             MapOp::Slots { first, backends } => {
                 self.slots[*first as usize..][..backends.len()].copy_from_slice(backends);
             }
-            MapOp::Ring { start, ordinals } => {
+            MapOp::Ring { start, recipe } => {
+                let ordinals = recipe.ordinals();
                 assert_eq!(start % lb_abi::RING_UNIT, 0);
-                self.rings[*start as usize..][..ordinals.len()].copy_from_slice(ordinals);
+                self.rings[*start as usize..][..ordinals.len()].copy_from_slice(&ordinals);
             }
             MapOp::Group { id, group } => {
                 assert!((1..self.capacity.groups).contains(id));

@@ -44,7 +44,7 @@ impl Tables {
                 self.backends.insert(*id, *backend);
             }
             MapOp::Slots { first, backends } => self.slots.extend((*first..).zip(backends.clone())),
-            MapOp::Ring { start, ordinals } => self.rings.extend((*start..).zip(ordinals.clone())),
+            MapOp::Ring { start, recipe } => self.rings.extend((*start..).zip(recipe.ordinals())),
             MapOp::Group { id, group } => {
                 self.groups.insert(*id, *group);
             }
