@@ -27,7 +27,7 @@ const CROWDS: [(usize, Duration, Duration); 2] = [
     (2000, Duration::from_millis(90), Duration::from_millis(150)),
 ];
 /// Whoever else uses the machine makes a sample slower and never faster, so the best of these rounds counts.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 5;
 
 /// The crowd stays for the scenarios that follow; the last of them disperses it.
 pub(crate) fn services_are_in_the_router_soon(lab: &mut Lab) -> Result<(), Failure> {
