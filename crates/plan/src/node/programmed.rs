@@ -27,8 +27,8 @@ pub struct Programmed {
 enum Taken {
     /// These, which the plan before wanted.
     These(BTreeSet<IpAddr>),
-    /// Everything but these, which are in order: what was there before nobody knows.
-    AllBut(Vec<IpAddr>),
+    /// Everything but these: what was there before nobody knows.
+    AllBut(BTreeSet<IpAddr>),
 }
 
 impl Programmed {
@@ -38,7 +38,7 @@ impl Programmed {
         // A plan that holds what was found keeps more than it names.
         let taken = match last.filter(|last| !last.hold_found) {
             Some(last) => Taken::These(no_longer_wanted(&last, plan)),
-            None => Taken::AllBut(wanted(plan)),
+            None => Taken::AllBut(plan.addresses().collect()),
         };
         self.asked.push_back((number, taken));
         if self.asked.len() > ASKED
@@ -90,8 +90,8 @@ impl Taken {
                 }
             }
             Self::AllBut(wanted) => {
-                if !is_within(all, wanted) {
-                    Arc::make_mut(all).retain(|address| wanted.binary_search(address).is_ok());
+                if !all.is_subset(wanted) {
+                    Arc::make_mut(all).retain(|address| wanted.contains(address));
                 }
             }
         }
@@ -105,7 +105,7 @@ impl Taken {
                 wanted.retain(|address| !these.contains(address));
             }
             (Self::AllBut(wanted), Self::AllBut(also)) => {
-                wanted.retain(|address| also.binary_search(address).is_ok());
+                wanted.retain(|address| also.contains(address));
             }
             (Self::These(these), Self::AllBut(mut wanted)) => {
                 wanted.retain(|address| !these.contains(address));
@@ -113,14 +113,6 @@ impl Taken {
             }
         }
     }
-}
-
-/// What a plan wants, in order and each once.
-fn wanted(plan: &DatapathPlan) -> Vec<IpAddr> {
-    let mut wanted: Vec<IpAddr> = plan.addresses().collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    wanted
 }
 
 /// What of one plan is not wanted by the next. Most Services are the same in both, and not looked at.
@@ -138,14 +130,6 @@ fn no_longer_wanted(before: &DatapathPlan, now: &DatapathPlan) -> BTreeSet<IpAdd
         }
     }
     gone
-}
-
-/// Whether every address is among the wanted ones. Both are in order: none is looked for.
-fn is_within(addresses: &BTreeSet<IpAddr>, wanted: &[IpAddr]) -> bool {
-    let mut wanted = wanted.iter();
-    addresses
-        .iter()
-        .all(|address| wanted.by_ref().any(|wanted| wanted == address))
 }
 
 #[cfg(test)]
